@@ -1,0 +1,45 @@
+// Package resultbackend is the contract between the worker and the place where results are kept for
+// AsyncResult to read.
+//
+// Implementations are redisresult, rpcresult and memresult; each passes the suite in resultbackendtest.
+// A new store is a package that passes the suite and one case in dial.
+package resultbackend
+
+import (
+	"context"
+	"errors"
+
+	"github.com/stalkworker/stalk/protocol"
+)
+
+var (
+	// ErrNotFound: no result is stored under that id (Celery's PENDING).
+	ErrNotFound = errors.New("resultbackend: no such result")
+	// ErrUnavailable: the store cannot be reached or cannot write now; the same Store may work later.
+	ErrUnavailable = errors.New("resultbackend: store is away")
+	// ErrTooLarge: this value will never fit the store; storing it again is useless.
+	ErrTooLarge = errors.New("resultbackend: value too large")
+)
+
+// A Backend stores results. It is safe for concurrent use.
+type Backend interface {
+	// Store makes one attempt. It never overwrites SUCCESS, wakes waiting clients, and sets the lifetime
+	// that its own settings give the state. A write that a rule suppresses is not an error. Errors wrap
+	// ErrUnavailable, ErrTooLarge or a *protocol.EncodeError (the document cannot be written).
+	Store(ctx context.Context, r Record) error
+	// String is the address without credentials, as Celery prints it.
+	String() string
+	Close() error
+}
+
+// A Record is one write.
+type Record struct {
+	Result  protocol.Result
+	ReplyTo protocol.ReplyTo // used by rpc
+	Over    []protocol.State // store only over these states (PENDING: no record), atomically; nil: over anything but SUCCESS
+}
+
+// Loader is implemented by backends that can be read. A missing result is ErrNotFound.
+type Loader interface {
+	Load(ctx context.Context, taskID string) (protocol.Result, error)
+}

@@ -1,0 +1,18 @@
+package transports
+
+import "errors"
+
+var (
+	// ErrDisconnected: the connection is gone; dial again. Every method of a broken Conn, and of what it
+	// made, returns an error wrapping it, promptly.
+	ErrDisconnected = errors.New("transports: disconnected")
+	// ErrCredentials: the broker refused user, password or virtual host; dialling again will not help.
+	// Connect returns it, wrapped together with the broker's text.
+	ErrCredentials = errors.New("transports: credentials refused")
+	// ErrRefused: the broker lives but will not do this: a publish nacked or unroutable, no permission, no memory.
+	ErrRefused = errors.New("transports: refused by the broker")
+	// ErrSettled: this receipt was used before.
+	ErrSettled = errors.New("transports: delivery already settled")
+	// ErrLost: the delivery is no longer ours; it has been or will be delivered again.
+	ErrLost = errors.New("transports: delivery lost")
+)
