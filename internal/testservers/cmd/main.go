@@ -1,0 +1,138 @@
+// Command testservers runs a command beside one private Redis and one private RabbitMQ.
+//
+//	testservers [-redis=false] [-amqp=false] -- CMD ARGS...
+//
+// CMD finds them in CELERY_REDIS_URL and CELERY_AMQP_URL, and a Python with Celery in STALK_PYTHON (.build/venv,
+// unless it is set already). Both servers are ended by their process ids when CMD ends or at SIGINT, SIGTERM
+// or SIGHUP, which CMD receives first. The exit code is CMD's; 70 when a server does not start.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/stalkworker/stalk/internal/testservers"
+)
+
+func main() { os.Exit(run()) }
+
+func run() (code int) {
+	redis := flag.Bool("redis", true, "start a redis-server")
+	amqp := flag.Bool("amqp", true, "start a RabbitMQ node")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: testservers [flags] -- CMD ARGS...")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() == 0 {
+		flag.Usage()
+		return 64
+	}
+	// Signals are caught from the start: one that comes while a server boots must not leave it behind.
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+
+	env := os.Environ()
+	type server struct {
+		want     *bool
+		variable string
+		start    func() (*testservers.Server, error)
+	}
+	started := make(chan error, 1)
+	var running []*testservers.Server
+	go func() { // so that a signal can cut the start short
+		started <- func() error {
+			for _, s := range []server{
+				{redis, "CELERY_REDIS_URL", func() (*testservers.Server, error) { return testservers.StartRedis(ctx) }},
+				{amqp, "CELERY_AMQP_URL", func() (*testservers.Server, error) { return testservers.StartRabbitMQ(ctx) }},
+			} {
+				if !*s.want {
+					continue
+				}
+				srv, err := s.start()
+				if err != nil {
+					return err
+				}
+				running = append(running, srv)
+				env = append(env, s.variable+"="+srv.URL)
+				fmt.Fprintf(os.Stderr, "testservers: %s=%s\n", s.variable, srv.URL)
+			}
+			return nil
+		}()
+	}()
+	defer func() {
+		for _, s := range running {
+			if err := s.Close(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = max(code, 70)
+			}
+		}
+	}()
+	select {
+	case sig := <-signals:
+		cancel(fmt.Errorf("testservers: %v", sig))
+		<-started
+		return 128 + int(sig.(syscall.Signal))
+	case err := <-started:
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 70
+		}
+	}
+
+	if os.Getenv("STALK_PYTHON") == "" {
+		if python, err := filepath.Abs(".build/venv/bin/python"); err == nil {
+			if _, err := os.Stat(python); err == nil {
+				env = append(env, "STALK_PYTHON="+python)
+			}
+		}
+	}
+	return runCommand(flag.Args(), env, signals)
+}
+
+// runCommand passes signals on and returns the command's exit code, as a shell would give it.
+func runCommand(argv, env []string, signals <-chan os.Signal) int {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = env, os.Stdin, os.Stdout, os.Stderr
+	if err := cmd.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "testservers:", err)
+		return 127
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	var kill <-chan time.Time
+	for {
+		select {
+		case sig := <-signals:
+			cmd.Process.Signal(sig)
+			if kill == nil {
+				kill = time.After(20 * time.Second)
+			}
+		case <-kill:
+			fmt.Fprintln(os.Stderr, "testservers: the command does not end; killing it")
+			cmd.Process.Kill()
+		case err := <-done:
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+				if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+					return 128 + int(status.Signal())
+				}
+				return exit.ExitCode()
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "testservers:", err)
+				return 70
+			}
+			return 0
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package testservers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// StartRabbitMQ starts one RabbitMQ node, and the Erlang port mapper it registers with, on free loopback
+// ports, and waits until an AMQP handshake succeeds (the port opens earlier). User and password are guest.
+// The caller owns it and closes it.
+func StartRabbitMQ(ctx context.Context) (*Server, error) {
+	// Not the wrapper in /usr/sbin: that changes user and folder, and writes to the system's own node.
+	server, err := lookup("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+	if err != nil {
+		return nil, err
+	}
+	epmd, err := lookup("epmd")
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(3)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "stalk-rabbitmq-")
+	if err != nil {
+		return nil, fmt.Errorf("testservers: %w", err)
+	}
+	s := &Server{dir: dir, Addr: "127.0.0.1:" + strconv.Itoa(ports[0])}
+	s.URL = "amqp://guest:guest@" + s.Addr + "//"
+	env, err := rabbitEnvironment(dir, ports)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	s.start = func(ctx context.Context) error {
+		// In the foreground and before the node, which would start one as a daemon that outlives it.
+		p, err := run(dir, epmd, env, "-port", strconv.Itoa(ports[2]), "-address", "127.0.0.1")
+		if err != nil {
+			return err
+		}
+		s.procs = append(s.procs, p)
+		if err := poll(ctx, p, func(ctx context.Context) error { return dial(ctx, ports[2]) }); err != nil {
+			return err
+		}
+		p, err = run(dir, server, env)
+		if err != nil {
+			return err
+		}
+		s.procs = append(s.procs, p)
+		return poll(ctx, p, func(ctx context.Context) error { return openAMQP(ctx, s.Addr) })
+	}
+	if err := s.Start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// rabbitEnvironment sets everything a node would otherwise take from the system.
+func rabbitEnvironment(dir string, ports []int) ([]string, error) {
+	config := filepath.Join(dir, "rabbitmq.conf")
+	files := map[string]string{
+		filepath.Join(dir, "enabled_plugins"): "[].\n",
+		// A small disk is no reason to stop a test broker from taking messages.
+		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 400MB\n",
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			return nil, fmt.Errorf("testservers: %w", err)
+		}
+	}
+	return append(os.Environ(),
+		// The port in the name keeps two nodes apart that share one port mapper by mistake.
+		fmt.Sprintf("RABBITMQ_NODENAME=stalk%d@localhost", ports[0]),
+		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
+		fmt.Sprintf("RABBITMQ_NODE_PORT=%d", ports[0]),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
+		fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2]),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_MNESIA_BASE="+filepath.Join(dir, "mnesia"),
+		"RABBITMQ_LOG_BASE="+filepath.Join(dir, "log"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+filepath.Join(dir, "enabled_plugins"),
+		"RABBITMQ_CONFIG_FILE="+config,
+		"RABBITMQ_CONF_ENV_FILE="+filepath.Join(dir, "none"), // not /etc/rabbitmq/rabbitmq-env.conf
+		"HOME="+dir, // the Erlang cookie
+		// Two schedulers; and a table of ports that does not follow a container's file limit of 2^30,
+		// which would cost hundreds of megabytes.
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=+S 2:2 +Q 65536 -kernel inet_dist_use_interface {127,0,0,1}",
+		// The script becomes the Erlang machine: one process to signal, whose SIGTERM is an orderly stop.
+		"RUNNING_UNDER_SYSTEMD=1",
+	), nil
+}
+
+// openAMQP answers whether the broker speaks: it sends the protocol header and wants a Connection.Start
+// (class 10, method 10) on channel 0. By then the node has booted; earlier, the port accepts and hangs up.
+func openAMQP(ctx context.Context, addr string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	if _, err := c.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
+		return err
+	}
+	head := make([]byte, 11)
+	if _, err := io.ReadFull(c, head); err != nil {
+		return err
+	}
+	if head[0] != 1 || !bytes.Equal(head[7:], []byte{0, 10, 0, 10}) {
+		return fmt.Errorf("testservers: no AMQP 0-9-1 broker at %s", addr)
+	}
+	return nil
+}
+
+func dial(ctx context.Context, port int) error {
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(port))
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}

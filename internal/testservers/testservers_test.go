@@ -1,0 +1,79 @@
+package testservers
+
+import (
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestARedisCanBeStoppedAndStartedAgainOnItsPort(t *testing.T) {
+	t.Parallel()
+	s := Redis(t, "--appendonly", "yes")
+	pid := s.PID()
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := net.DialTimeout("tcp", s.Addr, time.Second); err == nil {
+		c.Close()
+		t.Fatal("a stopped server still answers")
+	}
+	if err := s.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := pingRedis(t.Context(), s.Addr); err != nil {
+		t.Fatal(err)
+	}
+	if s.PID() == pid {
+		t.Errorf("PID is still %d", pid)
+	}
+}
+
+func TestCloseLeavesNeitherProcessNorFolder(t *testing.T) {
+	t.Parallel()
+	for _, start := range []struct {
+		name  string
+		start func(testing.TB) (*Server, error)
+	}{
+		{"redis", func(t testing.TB) (*Server, error) { return StartRedis(t.Context()) }},
+		{"rabbitmq", func(t testing.TB) (*Server, error) { return StartRabbitMQ(t.Context()) }},
+	} {
+		t.Run(start.name, func(t *testing.T) {
+			t.Parallel()
+			if start.name == "rabbitmq" && testing.Short() {
+				t.Skip("RabbitMQ takes some seconds to boot")
+			}
+			s, err := start.start(t)
+			lend(t, s, err) // its second Close must be harmless
+			var pids []int
+			for _, p := range s.procs {
+				pids = append(pids, p.pid())
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for _, pid := range pids {
+				if err := syscall.Kill(-pid, 0); err != syscall.ESRCH {
+					t.Errorf("process group %d: %v, want none", pid, err)
+				}
+			}
+			if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
+				t.Errorf("%s: %v, want it gone", s.dir, err)
+			}
+		})
+	}
+}
+
+func TestAServerThatCannotStartSaysWhy(t *testing.T) {
+	t.Parallel()
+	s, err := StartRedis(t.Context(), "--no-such-setting", "1")
+	if err == nil {
+		s.Close()
+		t.Fatal("started with a setting that does not exist")
+	}
+	if _, missing := lookup("redis-server"); missing != nil {
+		t.Skip(missing)
+	}
+	t.Log(err)
+}
