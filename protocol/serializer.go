@@ -1,0 +1,109 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// A serializer of Kombu (kombu/serialization.py):
+//
+//	json     application/json             utf-8
+//	msgpack  application/x-msgpack        binary
+//	yaml     application/x-yaml           utf-8
+//	pickle   application/x-python-serialize   known by name only: reading it would execute it
+type serializer struct {
+	name, contentType, encoding string
+	append                      func(dst []byte, v Value) ([]byte, error)
+	parse                       func(data []byte, l Limits) (Value, error)
+}
+
+var serializers = []serializer{
+	{"json", "application/json", "utf-8", AppendJSON, ParseJSON},
+	{"msgpack", "application/x-msgpack", "binary", appendMsgpack, parseMsgpack},
+	{"yaml", "application/x-yaml", "utf-8", appendYAML, parseYAML},
+	{"pickle", "application/x-python-serialize", "binary", nil, nil},
+}
+
+// findSerializer looks up a name or content type, exactly: "application/json; charset=utf-8" is neither,
+// as with Kombu.
+func findSerializer(nameOrType string) (serializer, bool) {
+	for _, s := range serializers {
+		if s.name == nameOrType || s.contentType == nameOrType {
+			return s, true
+		}
+	}
+	return serializer{}, false
+}
+
+// ContentType returns the content type of a serializer's name or content type, and whether it can be
+// read and written here: pickle is known and cannot.
+func ContentType(nameOrType string) (contentType string, usable bool) {
+	s, ok := findSerializer(nameOrType)
+	return s.contentType, ok && s.parse != nil
+}
+
+// Accepted reports whether content of that type may be read under accept, a list of names and content
+// types (nil: json). Kombu always lets application/data and application/text pass, and takes a missing
+// type for application/data.
+func Accepted(contentType string, accept []string) bool {
+	switch contentType {
+	case "", "application/data", "application/text":
+		return true
+	}
+	if accept == nil {
+		accept = []string{"json"}
+	}
+	if slices.Contains(accept, contentType) {
+		return true
+	}
+	s, ok := findSerializer(contentType)
+	return ok && s.contentType == contentType && slices.Contains(accept, s.name)
+}
+
+// Serialize encodes v by the named serializer: "json" (also ""), "msgpack", "yaml". Errors are
+// *EncodeError; for an unknown or unsafe serializer it wraps ErrRefusedContent.
+func Serialize(serializer string, v Value) (data []byte, contentType, contentEncoding string, err error) {
+	if serializer == "" {
+		serializer = "json"
+	}
+	s, ok := findSerializer(serializer)
+	switch {
+	case !ok:
+		return nil, "", "", &EncodeError{Err: fmt.Errorf("no encoder for serializer %q: %w", clip(serializer), ErrRefusedContent)}
+	case s.append == nil:
+		return nil, "", "", &EncodeError{Err: fmt.Errorf("serializer %q is not written, choose json: %w", s.name, ErrRefusedContent)}
+	}
+	if data, err = s.append(nil, v); err != nil {
+		return nil, "", "", err
+	}
+	return data, s.contentType, s.encoding, nil
+}
+
+// Deserialize decodes data by content type or serializer name. An unknown or refused one wraps
+// ErrRefusedContent; every error is a *DecodeError. Like Kombu it does not decode nothing: empty data
+// comes back as empty bytes, as does data of a type without decoder that is always let through
+// (application/data, application/text).
+func Deserialize(contentType string, data []byte, l Limits) (Value, error) {
+	s, ok := findSerializer(contentType)
+	switch {
+	case contentType == "", contentType == "application/data", contentType == "application/text", contentType == "raw":
+		return slices.Clone(data), nil
+	case !ok:
+		return nil, &DecodeError{Part: "content_type", Err: fmt.Errorf("unknown content type %q: %w", clip(contentType), ErrRefusedContent)}
+	case s.parse == nil:
+		return nil, &DecodeError{Part: "content_type", Err: fmt.Errorf("%w: %s", ErrRefusedContent, pickleAdvice)}
+	case len(data) == 0:
+		return []byte{}, nil
+	}
+	v, err := s.parse(data, l)
+	if err != nil {
+		if _, ok := errors.AsType[*DecodeError](err); !ok {
+			err = &DecodeError{Part: s.name, Err: err}
+		}
+		return nil, err
+	}
+	return v, nil
+}
+
+const pickleAdvice = "pickle executes what it reads; set task_serializer to json where this was sent"
