@@ -1,0 +1,74 @@
+# GNU make. Everything made lands in bin/ and .build/, which `make clean` removes.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+PACKAGES ?= ./...
+TEST_FLAGS ?=
+FUZZTIME ?= 10s
+PYTHON ?= python3
+export PYTHON
+
+## build: bin/stalk
+.PHONY: build
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/stalk .
+
+## demo: a Django gallery whose thumbnails are made by Stalk; Ctrl-C ends it (ONCE=1: ends by itself)
+.PHONY: demo
+demo: build
+	@scripts/setup.sh venv
+	@exec .build/venv/bin/python demo/run.py $(if $(filter-out 0,$(ONCE)),--once)
+
+## test: everything with the race detector, on real servers that it starts (PACKAGES=./worker TEST_FLAGS="-run X")
+.PHONY: test
+test: .build/testservers
+	@scripts/setup.sh
+	INTEROP=required .build/testservers -- $(GO) test -race -timeout 20m $(TEST_FLAGS) $(PACKAGES)
+
+## unit: what runs without servers and Python
+.PHONY: unit
+unit:
+	$(GO) test -race ./...
+
+## check: gofumpt, go vet, staticcheck, go mod tidy, govulncheck
+.PHONY: check
+check:
+	@scripts/check.sh
+
+## format: gofumpt over all Go files
+.PHONY: format
+format:
+	git ls-files '*.go' | xargs $(GO) run mvdan.cc/gofumpt@v0.12.0 -w
+
+## fuzz: every fuzz target for FUZZTIME (10s)
+.PHONY: fuzz
+fuzz:
+	@scripts/fuzz.sh $(FUZZTIME)
+
+## bench: Stalk beside Celery prefork on Redis and RabbitMQ; bench/latest.json holds the same
+.PHONY: bench
+bench: build .build/testservers
+	@scripts/setup.sh
+	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
+
+## setup: installs redis-server, rabbitmq-server and .build/venv where they are missing
+.PHONY: setup
+setup:
+	@scripts/setup.sh
+
+## clean: removes bin/ and .build/
+.PHONY: clean
+clean:
+	rm -rf bin .build
+
+## help: this list
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sed 's/: /\t/' | expand -t 10
+
+.PHONY: .build/testservers
+.build/testservers:
+	@mkdir -p .build
+	@$(GO) build -o $@ ./internal/testservers/cmd

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Makes sure that what the real-server tests need is here, and installs what is missing:
+#   servers   redis-server, rabbitmq-server (apt)
+#   venv      .build/venv with Celery and Django, from pyfixtures/requirements-interop.txt
+#
+#   scripts/setup.sh [servers] [venv]     nothing named: both
+#
+# Quick when all is there. Services that apt brings are not started: the tests start private servers.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# apt_install PACKAGE... as root, without starting any service.
+apt_install() {
+  local sudo=() policy=/usr/sbin/policy-rc.d made='' status=0
+  have apt-get || die "missing: $*. This system has no apt-get; install them yourself and run this again (without them: go test ./...)."
+  if [ "$(id -u)" -ne 0 ]; then
+    have sudo && sudo -n true 2>/dev/null || die "missing: $*. Not root here; run: sudo apt-get install -y --no-install-recommends $*"
+    sudo=(sudo -n)
+  fi
+  say "installing $*"
+  # Debian asks this file before it starts a service at installation; 101 means "not allowed".
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${sudo[@]}" tee "$policy" >/dev/null
+    "${sudo[@]}" chmod 755 "$policy"
+    made=yes
+    trap '"${sudo[@]}" rm -f "$policy"' EXIT # also when interrupted
+  fi
+  local install=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@")
+  # The lists may be missing or old; asking for new ones takes longer than trying.
+  "${install[@]}" >&2 || { "${sudo[@]}" apt-get update -q >&2 && "${install[@]}" >&2; } || status=$?
+  [ -z "$made" ] || { "${sudo[@]}" rm -f "$policy"; trap - EXIT; }
+  [ "$status" -eq 0 ] || die "apt-get could not install $*"
+}
+
+servers() {
+  local missing=()
+  have redis-server || missing+=(redis-server)
+  # In /usr/sbin, which is not in everybody's PATH.
+  have rabbitmq-server || [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing+=(rabbitmq-server)
+  [ "${#missing[@]}" -eq 0 ] || apt_install "${missing[@]}"
+}
+
+venv() {
+  local requirements=pyfixtures/requirements-interop.txt dir=.build/venv python want
+  python=$(command -v "${PYTHON:-python3}") || { apt_install python3 python3-venv; python=$(command -v python3); }
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$python is older than 3.10; name another: PYTHON=python3.12 $0"
+  want="$("$python" -V) $(cksum <"$requirements")"
+  [ "$(cat "$dir/.stamp" 2>/dev/null)" != "$want" ] || return 0
+  "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  say "making $dir"
+  rm -rf "$dir"
+  mkdir -p .build
+  "$python" -m venv "$dir"
+  "$dir/bin/python" -m pip install -q --disable-pip-version-check -r "$requirements" >&2
+  printf '%s\n' "$want" >"$dir/.stamp" # last: a half-made folder is made again
+}
+
+[ $# -gt 0 ] || set -- servers venv
+for part in "$@"; do
+  case "$part" in
+    servers | venv) "$part" ;;
+    *) die "\"$part\" is neither servers nor venv" ;;
+  esac
+done
