@@ -1,0 +1,158 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// body decompresses and decodes the body of the message, if its content is accepted.
+func (d *decoder) body() (Value, error) {
+	data := d.message.Body
+	if codec, _ := d.message.Headers.Get("compression"); truthy(codec) {
+		name, ok := codec.(string)
+		if !ok {
+			return nil, wrongType("headers.compression", codec, "the name of a compression")
+		}
+		var err error
+		if data, err = Decompress(name, data, d.options.Limits); err != nil {
+			return nil, partError("body", err)
+		}
+	}
+	content := d.message.Properties.ContentType
+	if err := d.accepts(content); err != nil {
+		return nil, &DecodeError{Part: "properties.content_type", Err: err}
+	}
+	v, err := Deserialize(content, data, d.options.Limits)
+	if err != nil {
+		if errors.Is(err, ErrRefusedContent) {
+			err = fmt.Errorf("%w: no reader for content type %q", ErrInvalidTask, content)
+		}
+		return nil, partError("body", err)
+	}
+	return v, nil
+}
+
+// contentTypes are the names that accept_content and task_serializer know.
+var contentTypes = map[string]string{
+	"json":    "application/json",
+	"yaml":    "application/x-yaml",
+	"msgpack": "application/x-msgpack",
+	"pickle":  "application/x-python-serialize",
+	"raw":     "application/data",
+	"auth":    "application/data",
+}
+
+// accepts compares the content type as Kombu does: exactly, parameters and case included.
+func (d *decoder) accepts(content string) error {
+	switch content {
+	case "", "application/data", "application/text":
+		// Kombu lets these pass without looking at the list, but nothing in them can be a task.
+		return fmt.Errorf("%w: content type %q holds no task; send it with task_serializer json", ErrInvalidTask, content)
+	case "application/x-python-serialize":
+		return fmt.Errorf("%w: %s is sent as pickle, which only Python can read; set task_serializer = 'json' for it "+
+			"(accept_content must not list pickle here)", ErrRefusedContent, d.called())
+	}
+	accept := d.options.Accept
+	if accept == nil {
+		accept = []string{"json"}
+	}
+	if slices.ContainsFunc(accept, func(name string) bool { return name == content || contentTypes[name] == content }) {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is sent as %q; add it to accept_content (now %s) or change task_serializer",
+		ErrRefusedContent, d.called(), content, strings.Join(accept, ", "))
+}
+
+// called names the task for an error text, as far as it is known before the body is read.
+func (d *decoder) called() string {
+	if v, _ := d.message.Headers.Get("task"); isText(v) {
+		return "task " + describe(v)
+	}
+	return "a message"
+}
+
+// fill takes the body of protocol 2: [args, kwargs, embed].
+func (t *Task) fill(body Value) error {
+	parts, ok := body.([]Value)
+	if !ok || len(parts) != 3 {
+		return invalid("body", body, "[args, kwargs, embed]")
+	}
+	return t.call(parts[0], parts[1], parts[2])
+}
+
+// call takes the three parts of a body, whichever protocol they come from.
+func (t *Task) call(args, kwargs, embed Value) error {
+	list, err := iterate(args)
+	if err != nil {
+		return err
+	}
+	object, ok := kwargs.(*Object)
+	if !ok || object == nil {
+		return invalid("body[1]", kwargs, "the keyword arguments, an object")
+	}
+	t.Args, t.Kwargs = list, object
+
+	if !truthy(embed) {
+		return nil
+	}
+	e, ok := embed.(*Object)
+	if !ok {
+		return invalid("body[2]", embed, "an object or null")
+	}
+	for key, into := range map[string]*[]Value{"callbacks": &t.Callbacks, "errbacks": &t.Errbacks, "chain": &t.Chain} {
+		v, _ := e.Get(key)
+		list, ok := v.([]Value)
+		if !ok && truthy(v) {
+			return invalid("body[2]."+key, v, "a list of signatures or null")
+		}
+		*into = list
+	}
+	if chord, _ := e.Get("chord"); truthy(chord) {
+		t.Chord = chord
+	}
+	return nil
+}
+
+// iterate is Python's *args: a text gives its characters, a dict its keys, bytes their numbers. It is never
+// nil without an error.
+func iterate(args Value) ([]Value, error) {
+	list := []Value{}
+	switch v := args.(type) {
+	case []Value:
+		return append(list, v...), nil
+	case Set:
+		return append(list, v...), nil
+	case string:
+		for i := 0; i < len(v); {
+			n := runeLen(v[i:])
+			list = append(list, v[i:i+n])
+			i += n
+		}
+		return list, nil
+	case *Object:
+		for _, m := range v.Members() {
+			list = append(list, m.Key)
+		}
+		return list, nil
+	case []byte:
+		for _, b := range v {
+			list = append(list, int64(b))
+		}
+		return list, nil
+	}
+	return nil, invalid("body[0]", args, "the arguments, a list")
+}
+
+// runeLen is the length of the first character of s, a lone surrogate in its three-byte form included.
+func runeLen(s string) int {
+	if r, n := utf8.DecodeRuneInString(s); r != utf8.RuneError || n > 1 {
+		return n
+	}
+	if len(s) >= 3 && s[0] == 0xED && s[1] >= 0xA0 && s[1] <= 0xBF && s[2] >= 0x80 && s[2] <= 0xBF {
+		return 3
+	}
+	return 1
+}

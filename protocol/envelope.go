@@ -1,0 +1,221 @@
+package protocol
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// DecodeEnvelope reads one element of a Kombu Redis list. Whatever a Python worker would die of (no JSON,
+// no delivery_tag, no delivery_info) is a *DecodeError naming the part; the message is then no envelope and
+// must not be given back to the queue. redelivered is properties.delivery_info.redelivered.
+//
+// The body is unwrapped by body_encoding and stays compressed and serialized.
+func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) {
+	doc, err := ParseJSON(raw, l)
+	if err != nil {
+		return Message{}, false, partError("envelope", err)
+	}
+	env, ok := doc.(*Object)
+	if !ok {
+		return Message{}, false, wrongType("envelope", doc, "an object")
+	}
+	props, err := envelopeObject(env, "properties")
+	if err != nil {
+		return Message{}, false, err
+	}
+	if tag, _ := props.Get("delivery_tag"); !isText(tag) {
+		return Message{}, false, wrongType("properties.delivery_tag", tag, "a text")
+	}
+	info, err := envelopeObject(props, "delivery_info")
+	if err != nil {
+		return Message{}, false, partError("properties", err)
+	}
+	for key, into := range map[string]*string{"exchange": &m.Exchange, "routing_key": &m.RoutingKey} {
+		v, there := info.Get(key)
+		s, text := v.(string)
+		if !there || (!text && v != nil) {
+			return Message{}, false, wrongType("properties.delivery_info."+key, v, "a text")
+		}
+		*into = s
+	}
+	if h, _ := env.Get("headers"); h != nil {
+		if m.Headers, ok = h.(*Object); !ok {
+			return Message{}, false, wrongType("headers", h, "an object")
+		}
+	}
+	if m.Body, err = envelopeBody(env, props); err != nil {
+		return Message{}, false, err
+	}
+	m.Properties = envelopeProperties(env, props)
+	again, _ := info.Get("redelivered")
+	return m, truthy(again), nil
+}
+
+func envelopeObject(of *Object, key string) (*Object, error) {
+	v, _ := of.Get(key)
+	o, ok := v.(*Object)
+	if !ok {
+		return nil, wrongType(key, v, "an object")
+	}
+	return o, nil
+}
+
+// envelopeBody unwraps the body. Kombu knows base64 by exactly that name, and takes utf-8 (in any case),
+// null and "" for text as it is.
+func envelopeBody(env, props *Object) ([]byte, error) {
+	v, _ := env.Get("body")
+	if v == nil {
+		return nil, nil
+	}
+	text, ok := v.(string)
+	if !ok {
+		return nil, wrongType("body", v, "a text")
+	}
+	encoding, _ := props.Get("body_encoding")
+	name, ok := encoding.(string)
+	switch {
+	case encoding == nil, ok && (name == "" || strings.EqualFold(name, "utf-8")):
+		return []byte(text), nil
+	case name != "base64":
+		return nil, wrongType("properties.body_encoding", encoding, `"base64", "utf-8" or null`)
+	}
+	body, err := pythonBase64(text)
+	if err != nil {
+		return nil, &DecodeError{Part: "body", Err: err}
+	}
+	return body, nil
+}
+
+// envelopeProperties fills what has a field. A known key whose value does not fit its field is kept in
+// Extra like an unknown one: nobody needs it to run the task, and it goes on as it came.
+func envelopeProperties(env, props *Object) Properties {
+	var p Properties
+	texts := map[string]*string{
+		"correlation_id": &p.CorrelationID, "reply_to": &p.ReplyTo, "expiration": &p.Expiration,
+		"message_id": &p.MessageID, "type": &p.Type, "user_id": &p.UserID, "app_id": &p.AppID,
+	}
+	extra := &Object{}
+	for _, member := range props.Members() {
+		switch member.Key {
+		case "delivery_tag", "delivery_info", "body_encoding":
+			continue
+		case "priority":
+			if n, ok := wholeNumber(member.Value); ok {
+				p.Priority = &n
+				continue
+			}
+		case "delivery_mode":
+			if n, ok := wholeNumber(member.Value); ok && n >= 0 && n <= 255 {
+				p.DeliveryMode = uint8(n)
+				continue
+			}
+		case "timestamp":
+			if d, ok := member.Value.(DateTime); ok {
+				p.Timestamp = d.Time
+				continue
+			}
+		default:
+			if into := texts[member.Key]; into != nil {
+				if s, ok := member.Value.(string); ok {
+					*into = s
+					continue
+				}
+			}
+		}
+		if member.Value == nil && texts[member.Key] != nil {
+			continue
+		}
+		extra.Set(member.Key, member.Value)
+	}
+	if v, _ := env.Get("content-type"); v != nil {
+		p.ContentType, _ = v.(string)
+	}
+	if v, _ := env.Get("content-encoding"); v != nil {
+		p.ContentEncoding, _ = v.(string)
+	}
+	if extra.Len() > 0 {
+		p.Extra = extra
+	}
+	return p
+}
+
+// wholeNumber is v as an int where it is one, or a text or float that says one.
+func wholeNumber(v Value) (int, bool) {
+	switch n := v.(type) {
+	case int64:
+		return int(n), int64(int(n)) == n
+	case float64:
+		if n == float64(int32(n)) {
+			return int(n), true
+		}
+	case string:
+		i, err := strconv.Atoi(n)
+		return i, err == nil
+	}
+	return 0, false
+}
+
+// EncodeEnvelope writes m as Kombu would push it: same keys in the same order. deliveryTag is a fresh UUID
+// for every publish; Python peers tell messages apart by it.
+func EncodeEnvelope(m Message, deliveryTag string) ([]byte, error) {
+	if deliveryTag == "" {
+		return nil, &EncodeError{Part: "properties.delivery_tag", Err: errors.New("is empty")}
+	}
+	p := m.Properties
+	priority := 0
+	if p.Priority != nil {
+		priority = *p.Priority
+	}
+	props := &Object{}
+	setText := func(key, value string) {
+		if value != "" {
+			props.Set(key, value)
+		}
+	}
+	setText("correlation_id", p.CorrelationID)
+	setText("reply_to", p.ReplyTo)
+	setText("message_id", p.MessageID)
+	if !p.Timestamp.IsZero() {
+		props.Set("timestamp", DateTime{Time: p.Timestamp})
+	}
+	setText("type", p.Type)
+	setText("user_id", p.UserID)
+	setText("app_id", p.AppID)
+	for _, member := range p.Extra.Members() {
+		switch member.Key {
+		case "delivery_tag", "delivery_info", "body_encoding", "priority", "delivery_mode":
+			// Ours to say: a value that came in here would break the reader of the new message.
+		default:
+			if _, there := props.Get(member.Key); !there {
+				props.Set(member.Key, member.Value)
+			}
+		}
+	}
+	if p.DeliveryMode != 0 {
+		props.Set("delivery_mode", int64(p.DeliveryMode))
+	}
+	setText("expiration", p.Expiration)
+	props.Set("delivery_info", ObjectOf(Member{"exchange", m.Exchange}, Member{"routing_key", m.RoutingKey}))
+	props.Set("priority", int64(priority))
+	props.Set("body_encoding", "base64")
+	props.Set("delivery_tag", deliveryTag)
+	headers := m.Headers
+	if headers == nil {
+		headers = &Object{}
+	}
+	env := ObjectOf(
+		Member{"body", base64.StdEncoding.EncodeToString(m.Body)},
+		Member{"content-encoding", textOrNil(p.ContentEncoding)},
+		Member{"content-type", textOrNil(p.ContentType)},
+		Member{"headers", headers},
+		Member{"properties", props},
+	)
+	raw, err := AppendJSON(make([]byte, 0, len(m.Body)*4/3+1024), env)
+	if err != nil {
+		return nil, fmt.Errorf("protocol: envelope: %w", err)
+	}
+	return raw, nil
+}

@@ -1,0 +1,259 @@
+package protocol
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"time"
+	"unicode/utf8"
+)
+
+// MaxIDBytes is the longest task id: it travels as an AMQP short string (correlation_id).
+const MaxIDBytes = 255
+
+// headers reads everything of a Task but the body. h are the headers of protocol 2, or what stands for them
+// in protocol 1. Null is absent everywhere. The Task is never nil; its ID is empty when it has none to use.
+func (d *decoder) headers(h *Object) (*Task, error) {
+	m := d.message
+	r := headerReader{h: h}
+	t := &Task{
+		ID:            r.id(),
+		CorrelationID: m.Properties.CorrelationID,
+		ReplyTo:       m.Properties.ReplyTo,
+		Priority:      m.Properties.Priority,
+		Exchange:      m.Exchange,
+		RoutingKey:    m.RoutingKey,
+		ContentType:   m.Properties.ContentType,
+	}
+	t.Name = r.name()
+	t.Shadow = r.loose("shadow")
+	t.RootID = r.text("root_id")
+	t.ParentID = r.text("parent_id")
+	t.Group = r.text("group")
+	t.GroupIndex = r.groupIndex()
+	t.Retries = r.count("retries")
+	t.Nesting = r.count("replaced_task_nesting")
+	t.ETA, _ = r.date("eta")
+	t.Expires, t.ExpiresText = r.date("expires")
+	t.HardLimit, t.SoftLimit = r.limits()
+	if v, _ := h.Get("ignore_result"); v != nil {
+		ignore := truthy(v)
+		t.IgnoreResult = &ignore
+	}
+	t.StampNames, t.Stamps = r.stamps()
+	t.ArgsRepr = r.loose("argsrepr")
+	t.KwargsRepr = r.loose("kwargsrepr")
+	t.Origin = r.loose("origin")
+	t.Custom = customHeaders(h)
+	return t, r.err
+}
+
+// A headerReader reads single headers and keeps the first error.
+type headerReader struct {
+	h   *Object
+	err error
+}
+
+func (r *headerReader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+func (r *headerReader) id() string {
+	v, _ := r.h.Get("id")
+	s, ok := v.(string)
+	switch {
+	case !ok || s == "":
+		r.fail(invalid("headers.id", v, "the id of the task, a text"))
+	case len(s) > MaxIDBytes:
+		r.fail(invalid("headers.id", v, fmt.Sprintf("at most %d bytes", MaxIDBytes)))
+	case !utf8.ValidString(s):
+		r.fail(invalid("headers.id", v, "valid UTF-8"))
+	default:
+		return s
+	}
+	return ""
+}
+
+func (r *headerReader) name() string {
+	v, _ := r.h.Get("task")
+	s, ok := v.(string)
+	if !ok || s == "" || !utf8.ValidString(s) {
+		r.fail(invalid("headers.task", v, "the name of a task"))
+		return ""
+	}
+	return s
+}
+
+// text is a header that other messages and records are built from: it must be a text when it is there.
+func (r *headerReader) text(key string) string {
+	v, _ := r.h.Get(key)
+	s, ok := v.(string)
+	if !ok && truthy(v) {
+		r.fail(invalid("headers."+key, v, "a text or null"))
+	}
+	return s
+}
+
+// loose is a header that people read and no program: what is not a text is no reason to refuse a task.
+func (r *headerReader) loose(key string) string {
+	v, _ := r.h.Get(key)
+	s, _ := v.(string)
+	return s
+}
+
+func (r *headerReader) groupIndex() Value {
+	v, _ := r.h.Get("group_index")
+	switch v.(type) {
+	case nil, int64, float64:
+		return v
+	}
+	r.fail(invalid("headers.group_index", v, "a number or null"))
+	return nil
+}
+
+// count is a number of times. Clients in other languages send floats and null.
+func (r *headerReader) count(key string) int {
+	v, _ := r.h.Get(key)
+	switch n := v.(type) {
+	case nil:
+		return 0
+	case bool:
+		if n {
+			return 1
+		}
+		return 0
+	case int64:
+		if n >= 0 && n <= math.MaxInt32 {
+			return int(n)
+		}
+	case float64:
+		if n >= 0 && n <= math.MaxInt32 {
+			return int(n)
+		}
+	}
+	r.fail(invalid("headers."+key, v, "a number of times"))
+	return 0
+}
+
+// date reads eta and expires. Numbers, junk and "" are refused; Celery 5.7 refuses the first two and dies
+// of the last. The text is what a retry sends on.
+func (r *headerReader) date(key string) (time.Time, string) {
+	v, _ := r.h.Get(key)
+	switch v := v.(type) {
+	case nil:
+		return time.Time{}, ""
+	case DateTime: // an AMQP timestamp, or a typed value in a Redis envelope
+		return v.Time, FormatTimestamp(v.Time, time.UTC)
+	case string:
+		if at, err := ParseTimestamp(v); err == nil {
+			return at, v
+		}
+	}
+	r.fail(invalid("headers."+key, v, "an ISO 8601 date"))
+	return time.Time{}, ""
+}
+
+// limits reads timelimit, which is [hard, soft] in seconds.
+func (r *headerReader) limits() (hard, soft time.Duration) {
+	v, _ := r.h.Get("timelimit")
+	if !truthy(v) {
+		return 0, 0
+	}
+	pair, ok := v.([]Value)
+	if !ok || len(pair) != 2 {
+		r.fail(invalid("headers.timelimit", v, "[hard, soft] or null"))
+		return 0, 0
+	}
+	for i, into := range []*time.Duration{&hard, &soft} {
+		limit, ok := seconds(pair[i])
+		if !ok {
+			r.fail(invalid(fmt.Sprintf("headers.timelimit[%d]", i), pair[i], "seconds or null"))
+		}
+		*into = limit
+	}
+	return hard, soft
+}
+
+// seconds reads a duration as Python gives it; what is beyond 292 years becomes that.
+func seconds(v Value) (time.Duration, bool) {
+	const most = float64(math.MaxInt64) / float64(time.Second)
+	var s float64
+	switch n := v.(type) {
+	case nil:
+		return 0, true
+	case int64:
+		if n >= 0 && n < math.MaxInt64/int64(time.Second) {
+			return time.Duration(n) * time.Second, true
+		}
+		s = float64(n)
+	case float64:
+		s = n
+	case *big.Int:
+		s, _ = n.Float64()
+	default:
+		return 0, false
+	}
+	switch {
+	case math.IsNaN(s) || s < 0:
+		return 0, false
+	case s >= most:
+		return math.MaxInt64, true
+	}
+	return time.Duration(math.Round(s * float64(time.Second))), true
+}
+
+// secondsValue is the reverse of seconds: an int where it is whole, None for none.
+func secondsValue(d time.Duration) Value {
+	switch {
+	case d <= 0:
+		return nil
+	case d%time.Second == 0:
+		return int64(d / time.Second)
+	}
+	return d.Seconds()
+}
+
+// stamps reads stamped_headers and stamps. Of the stamps only those declared count (Celery 5.7: they alone
+// go into retries and extended results). Names is nil for null and empty for [], which travel on as such.
+func (r *headerReader) stamps() (names []string, stamps *Object) {
+	v, _ := r.h.Get("stamped_headers")
+	list, ok := v.([]Value)
+	if !ok {
+		if set, isSet := v.(Set); isSet {
+			list = set
+		} else if truthy(v) {
+			r.fail(invalid("headers.stamped_headers", v, "a list of names or null"))
+		}
+		if list == nil {
+			return nil, nil
+		}
+	}
+	v, _ = r.h.Get("stamps")
+	all, ok := v.(*Object)
+	if !ok && truthy(v) {
+		r.fail(invalid("headers.stamps", v, "an object or null"))
+	}
+	names = make([]string, 0, len(list))
+	for i, entry := range list {
+		name, ok := entry.(string)
+		if !ok {
+			r.fail(invalid(fmt.Sprintf("headers.stamped_headers[%d]", i), entry, "a name"))
+			continue
+		}
+		names = append(names, name)
+	}
+	return names, declared(names, all)
+}
+
+// declared are the stamps that names lists, in that order.
+func declared(names []string, all *Object) *Object {
+	kept := &Object{}
+	for _, name := range names {
+		if v, there := all.Get(name); there {
+			kept.Set(name, v)
+		}
+	}
+	return kept
+}
