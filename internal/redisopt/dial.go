@@ -1,0 +1,99 @@
+package redisopt
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// ErrNoMaster: none of the sentinels named a master that may be used.
+var ErrNoMaster = errors.New("redisopt: no sentinel knows a master")
+
+func (o *Options) dial(ctx context.Context, s Server) (net.Conn, error) {
+	addr := s.Addr
+	if o.Sentinel != nil {
+		var err error
+		if addr, err = o.master(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return dial(ctx, s.Network, addr, s.TLS, o.ConnectTimeout)
+}
+
+func dial(ctx context.Context, network, addr string, cfg *tls.Config, timeout time.Duration) (net.Conn, error) {
+	d := &net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
+	if cfg == nil {
+		return d.DialContext(ctx, network, addr)
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout) // a dialler's timeout does not cover the handshake
+	defer cancel()
+	if cfg.ServerName == "" {
+		cfg = cfg.Clone()
+		cfg.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	return (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, network, addr)
+}
+
+// master asks the sentinels in turn, as redis-py does: one is believed when the master it names is not
+// down and it knows enough other sentinels.
+func (o *Options) master(ctx context.Context) (string, error) {
+	var errs []error
+	for _, addr := range o.Sentinel.Addrs {
+		state, err := o.ask(ctx, addr)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("sentinel %s: %w", addr, err))
+			continue
+		}
+		others, _ := strconv.Atoi(state["num-other-sentinels"])
+		flags := "," + state["flags"] + ","
+		switch {
+		case !strings.Contains(flags, ",master,"),
+			strings.Contains(flags, ",s_down,"), strings.Contains(flags, ",o_down,"):
+			errs = append(errs, fmt.Errorf("sentinel %s: master %q is %q", addr, o.Sentinel.Master, state["flags"]))
+		case others < o.Sentinel.MinOthers:
+			errs = append(errs, fmt.Errorf("sentinel %s: knows %d other sentinels, want %d", addr, others, o.Sentinel.MinOthers))
+		default:
+			return net.JoinHostPort(state["ip"], state["port"]), nil
+		}
+	}
+	return "", fmt.Errorf("%w: %w", ErrNoMaster, errors.Join(errs...))
+}
+
+func (o *Options) ask(ctx context.Context, addr string) (map[string]string, error) {
+	timeout := cmp.Or(o.Sentinel.Timeout, o.ConnectTimeout)
+	c := redis.NewClient(&redis.Options{
+		Addr: addr,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return dial(ctx, network, addr, o.Sentinel.TLS, timeout)
+		},
+		Protocol:              2,
+		Username:              o.Sentinel.Username,
+		Password:              o.Sentinel.Password,
+		MaxRetries:            -1,
+		DialTimeout:           timeout,
+		DialerRetries:         1,
+		ReadTimeout:           timeout,
+		WriteTimeout:          timeout,
+		ContextTimeoutEnabled: true,
+		PoolSize:              1,
+		DisableIdentity:       true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	})
+	defer c.Close()
+	cmd := redis.NewMapStringStringCmd(ctx, "SENTINEL", "MASTER", o.Sentinel.Master)
+	if err := c.Process(ctx, cmd); err != nil {
+		return nil, err
+	}
+	return cmd.Val(), nil
+}
