@@ -1,0 +1,134 @@
+package worker
+
+import (
+	"container/heap"
+	"context"
+	"sync"
+	"time"
+)
+
+// calendar keeps jobs until a time, in a heap behind one timer. Held jobs keep their message unsettled
+// and hold no slot.
+type calendar struct {
+	wake chan struct{} // capacity 1; written by hold, read by run
+
+	mu   sync.Mutex
+	jobs jobHeap // guarded by mu; run sleeps outside it
+	next uint64  // order of arrival among equal times
+}
+
+func newCalendar() *calendar { return &calendar{wake: make(chan struct{}, 1)} }
+
+// hold keeps j until its due time.
+func (c *calendar) hold(j *job, due time.Time) {
+	c.mu.Lock()
+	c.next++
+	heap.Push(&c.jobs, held{j, due, c.next})
+	first := c.jobs[0].job == j
+	c.mu.Unlock()
+	if first {
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (c *calendar) len() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.jobs)
+}
+
+// longest keeps the timer away from the end of time; it only looks again then.
+const longest = 24 * time.Hour
+
+// run hands each job to start when it is due, one after the other, until ctx is done. start may block
+// for a slot: then nothing later starts before.
+func (c *calendar) run(ctx context.Context, start func(*job)) {
+	timer := time.NewTimer(longest)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		j, wait := c.pop(time.Now())
+		if j != nil {
+			start(j)
+			continue
+		}
+		timer.Reset(wait)
+		select {
+		case <-timer.C:
+		case <-c.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// pop removes the first job that is due, or says how long there is none.
+func (c *calendar) pop(now time.Time) (*job, time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.jobs) == 0 {
+		return nil, longest
+	}
+	if wait := c.jobs[0].due.Sub(now); wait > 0 {
+		return nil, min(wait, longest)
+	}
+	return heap.Pop(&c.jobs).(held).job, 0
+}
+
+// dropLost forgets and returns the jobs whose delivery is not ours any more: after a reconnect the
+// broker brings them again, and a second copy must not wait beside the first.
+func (c *calendar) dropLost() []*job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var kept jobHeap
+	var lost []*job
+	for _, h := range c.jobs {
+		if h.job.lost() {
+			lost = append(lost, h.job)
+		} else {
+			kept = append(kept, h)
+		}
+	}
+	if len(lost) > 0 {
+		c.jobs = kept
+		heap.Init(&c.jobs)
+	}
+	return lost
+}
+
+// drain removes and returns every job, in order of time.
+func (c *calendar) drain() []*job {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	jobs := make([]*job, 0, len(c.jobs))
+	for len(c.jobs) > 0 {
+		jobs = append(jobs, heap.Pop(&c.jobs).(held).job)
+	}
+	return jobs
+}
+
+type held struct {
+	job *job
+	due time.Time
+	seq uint64
+}
+
+type jobHeap []held
+
+func (h jobHeap) Len() int { return len(h) }
+func (h jobHeap) Less(a, b int) bool {
+	if h[a].due.Equal(h[b].due) {
+		return h[a].seq < h[b].seq
+	}
+	return h[a].due.Before(h[b].due)
+}
+func (h jobHeap) Swap(a, b int) { h[a], h[b] = h[b], h[a] }
+func (h *jobHeap) Push(x any)   { *h = append(*h, x.(held)) }
+func (h *jobHeap) Pop() any {
+	old := *h
+	last := old[len(old)-1]
+	old[len(old)-1] = held{}
+	*h = old[:len(old)-1]
+	return last
+}

@@ -1,0 +1,184 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// executor runs one handler at a time per slot: middleware, limits, panics, progress.
+type executor struct {
+	cfg    *Config
+	log    *slog.Logger
+	roster *roster
+	pid    int
+}
+
+// A returned is what a handler's goroutine brings back.
+type returned struct {
+	value any
+	err   error
+	panic *panicked
+}
+
+// A panicked is a caught panic with the frames below it.
+type panicked struct {
+	value  any
+	frames []runtime.Frame
+}
+
+// run executes the job's handler under its limits. ended is nil when the handler has returned; else it
+// is closed when a handler that was abandoned at its hard limit returns.
+func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended <-chan struct{}) {
+	began := time.Now()
+	if !e.ackEarly(settle, j) {
+		return outcome{kind: interrupted, err: errNotOurs}, nil
+	}
+	e.storeStarted(settle, j)
+
+	ctx, cancel := context.WithCancelCause(work)
+	host := &host{cfg: e.cfg, job: j, turn: make(chan struct{}, 1)}
+	ctx = handlers.NewContext(ctx, e.info(j), host)
+	invoke := j.handler.Invoke()
+	for i := len(e.cfg.Middleware) - 1; i >= 0; i-- {
+		invoke = e.cfg.Middleware[i](invoke)
+	}
+
+	soft, hard := j.limits(e.cfg)
+	if soft > 0 {
+		t := time.AfterFunc(soft, func() {
+			e.log.Warn(fmt.Sprintf("Soft time limit (%ss) exceeded for %s[%s]", seconds(soft), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+			cancel(handlers.ErrSoftLimit)
+		})
+		defer t.Stop()
+	}
+	var hardLimit <-chan time.Time
+	if hard > 0 {
+		t := time.NewTimer(hard)
+		defer t.Stop()
+		hardLimit = t.C
+	}
+
+	back := make(chan returned, 1)
+	done := make(chan struct{})
+	e.roster.handler(func() {
+		defer close(done)
+		back <- call(ctx, invoke, j.task)
+	})
+	var r returned
+	select {
+	case r = <-back:
+		// The context's cause is asked before cancel gives it another.
+		cause := context.Cause(ctx)
+		cancel(nil)
+		host.close()
+		out = outcomeOf(j, r, cause, e.cfg)
+	case <-hardLimit:
+		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s[%s]", seconds(hard), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+		cancel(handlers.ErrLost)
+		host.close()
+		out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done
+	case <-settle.Done(): // the ladder is at its end and the handler does not stop
+		cancel(handlers.ErrShutdown)
+		host.close()
+		out, ended = outcome{kind: interrupted, err: handlers.ErrShutdown}, done
+	}
+	out.took = time.Since(began)
+	return out, ended
+}
+
+// call is the handler's goroutine.
+func call(ctx context.Context, invoke handlers.Invoke, t *protocol.Task) (r returned) {
+	ok := false
+	defer func() {
+		if ok {
+			return
+		}
+		// recover also gives nil for runtime.Goexit: then the handler ended without a result.
+		v := recover()
+		if v == nil {
+			v = errors.New("handler called runtime.Goexit")
+		}
+		pcs := make([]uintptr, 64)
+		pcs = pcs[:runtime.Callers(3, pcs)]
+		r = returned{panic: &panicked{value: v}}
+		frames := runtime.CallersFrames(pcs)
+		for {
+			f, more := frames.Next()
+			r.panic.frames = append(r.panic.frames, f)
+			if !more {
+				break
+			}
+		}
+	}()
+	r.value, r.err = invoke(ctx, t)
+	ok = true
+	return r
+}
+
+func (e *executor) info(j *job) handlers.Info {
+	t, d := j.task, j.delivery
+	return handlers.Info{
+		ID: t.ID, Name: t.Name, RootID: t.RootID, ParentID: t.ParentID, Group: t.Group,
+		Queue: d.Queue, Exchange: t.Exchange, RoutingKey: t.RoutingKey, Node: e.cfg.Node,
+		Retries: t.Retries, Redelivered: d.Redelivered, ETA: t.ETA, Expires: t.Expires,
+		Priority: t.Priority, ReplyTo: t.ReplyTo, CorrelationID: t.CorrelationID,
+		Headers: t.Custom, Args: t.Args, Kwargs: t.Kwargs,
+	}
+}
+
+// host is what the worker lends to one running handler.
+type host struct {
+	cfg  *Config
+	job  *job
+	turn chan struct{} // capacity 1: held while a state is being stored, and for ever once closed
+}
+
+var errOver = errors.New("worker: the task is over; its state can no longer be reported")
+
+// Report stores a state of the running task, as Celery's update_state, even when results are ignored.
+func (h *host) Report(ctx context.Context, s protocol.State, meta protocol.Value) error {
+	select {
+	case h.turn <- struct{}{}:
+	default:
+		select {
+		case h.turn <- struct{}{}:
+		case <-ctx.Done():
+			return errOver
+		}
+	}
+	defer func() { <-h.turn }()
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), handlers.ErrSoftLimit) {
+		return errOver
+	}
+	if h.cfg.Results == nil {
+		return nil
+	}
+	if s.Ready() {
+		return fmt.Errorf("worker: a running task cannot report the final state %q", s)
+	}
+	r := result(h.cfg, h.job, s)
+	r.Value = meta
+	return h.cfg.Results.Store(context.WithoutCancel(ctx), record(h.job, r))
+}
+
+// close waits for a report in progress and refuses later ones: nothing may be stored after the end.
+func (h *host) close() { h.turn <- struct{}{} }
+
+// seconds is a limit as Celery prints it: 30, 1.5.
+func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }
+
+// secondsValue is a limit as TimeLimitExceeded carries it: an int where it is whole.
+func secondsValue(d time.Duration) protocol.Value {
+	if d%time.Second == 0 {
+		return int64(d / time.Second)
+	}
+	return d.Seconds()
+}

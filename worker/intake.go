@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stalkworker/stalk/transports"
+)
+
+// intake takes messages while a slot is free, makes a job of each, and starts its task goroutine. It
+// takes nothing that could not start now; only a time (eta, rate limit) makes a job wait.
+type intake struct {
+	w      *Worker
+	work   context.Context // parent of the handlers
+	settle context.Context // parent of what settles
+
+	wake chan struct{} // capacity 1: look again
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the Receive in progress; guarded by mu
+}
+
+func newIntake(w *Worker, work, settle context.Context) *intake {
+	in := &intake{w: w, work: work, settle: settle, wake: make(chan struct{}, 1)}
+	w.slots.edge = in.nudge
+	return in
+}
+
+// nudge makes intake look again: a due job took the last slot, a slot is free again, a job is held.
+func (in *intake) nudge() {
+	select {
+	case in.wake <- struct{}{}:
+	default:
+	}
+	in.mu.Lock()
+	cancel := in.cancel
+	in.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+}
+
+// run takes from each connection in turn until ctx is done.
+func (in *intake) run(ctx context.Context, conns <-chan transports.Conn) {
+	for {
+		select {
+		case conn := <-conns:
+			in.forgetLost()
+			in.take(ctx, conn)
+			in.w.stats.consuming.Store(false)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take receives from one connection until it breaks or ctx is done.
+func (in *intake) take(ctx context.Context, conn transports.Conn) {
+	log := in.w.log
+	window := in.window()
+	var consumer transports.Consumer
+	for attempt := 0; ; attempt++ {
+		c, err := conn.Consume(ctx, in.w.cfg.Queues, window)
+		if err == nil {
+			consumer = c
+			break
+		}
+		if ctx.Err() != nil || errors.Is(err, transports.ErrDisconnected) {
+			return
+		}
+		log.Error("cannot consume", "err", err)
+		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
+			return
+		}
+	}
+	defer func() {
+		if err := consumer.Close(); err != nil && !errors.Is(err, transports.ErrDisconnected) {
+			log.Warn("closing the consumer", "err", err)
+		}
+	}()
+	in.w.stats.consuming.Store(true)
+
+	for ctx.Err() == nil {
+		if want := in.window(); want != window {
+			if err := consumer.SetWindow(ctx, want); err != nil {
+				if errors.Is(err, transports.ErrDisconnected) {
+					return
+				}
+				log.Warn("cannot change the prefetch window", "want", want, "err", err)
+			}
+			window = want
+		}
+		d, err := in.receive(ctx, consumer)
+		switch {
+		case err == nil && d != nil:
+			in.begin(ctx, d)
+		case err == nil, ctx.Err() != nil:
+		case errors.Is(err, transports.ErrDisconnected):
+			return
+		case errors.Is(err, context.Canceled):
+		default:
+			log.Error("cannot receive", "err", err)
+			sleep(ctx, jitter(time.Second))
+		}
+	}
+}
+
+// receive waits for a free slot and then for a message. nil and no error: look again.
+func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transports.Delivery, error) {
+	rctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	in.mu.Lock()
+	in.cancel = cancel
+	in.mu.Unlock()
+	// From here on a nudge cancels rctx: a slot taken after this look is not missed.
+	if !in.w.slots.free() {
+		select {
+		case <-in.wake:
+		case <-ctx.Done():
+		}
+		return nil, nil
+	}
+	return c.Receive(rctx)
+}
+
+// window is how many messages may be unsettled: what runs and settles, and what is held for later,
+// rounded up so that it does not change with every held job.
+func (in *intake) window() int {
+	const step = 16
+	held := (in.w.calendar.len() + step - 1) / step * step
+	return in.w.cfg.Concurrency*in.w.cfg.Prefetch + held
+}
+
+// begin gives the delivery a slot and a goroutine.
+func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
+	in.w.stats.received.Add(1)
+	j := &job{delivery: d, received: time.Now()}
+	if !in.w.slots.acquire(ctx) { // a due job was faster, and now we are stopping
+		in.w.roster.task(func() { in.giveBack(j) })
+		return
+	}
+	in.w.roster.task(func() { in.admit(j) })
+}
+
+// due gives a held job a slot and a goroutine; called by the calendar.
+func (in *intake) due(ctx context.Context, j *job) {
+	if j.lost() {
+		in.forget(j)
+		return
+	}
+	if !in.w.slots.acquire(ctx) {
+		in.w.calendar.hold(j, time.Now()) // drained with the rest
+		return
+	}
+	in.w.roster.task(func() { in.admit(j) })
+	in.nudge() // the window may shrink
+}
+
+// forgetLost drops held jobs whose delivery died with the old connection; the broker brings them again.
+func (in *intake) forgetLost() {
+	for _, j := range in.w.calendar.dropLost() {
+		in.forget(j)
+	}
+}
+
+func (in *intake) forget(j *job) {
+	in.w.log.Info("a held task went back to the broker with its connection", "task", j.task.ID, "name", j.task.Name)
+	in.w.ledger.leave(j.entry, false)
+}
+
+// giveBack returns a job that has not started to its queue.
+func (in *intake) giveBack(j *job) {
+	in.w.settler.requeue(in.settle, j)
+	in.w.ledger.leave(j.entry, false)
+}

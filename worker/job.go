@@ -1,0 +1,63 @@
+package worker
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A job is one delivery on its way through the worker. It is a baton: one goroutine holds it at a time,
+// and handing it over ends the right to touch it.
+type job struct {
+	delivery *transports.Delivery
+	task     *protocol.Task // nil until decoded
+	handler  handlers.Handler
+	entry    *entry // the ledger's line for it; nil before it is admitted
+	received time.Time
+	logged   bool // "received" was logged
+	token    bool // has its turn by the rate limit
+	acked    bool // early, when execution started
+}
+
+// key names one run: a retry has the id of its task and a higher count.
+func runKey(t *protocol.Task) string { return t.ID + "/" + strconv.Itoa(t.Retries) }
+
+// lost reports whether the delivery has stopped being ours.
+func (j *job) lost() bool {
+	select {
+	case <-j.delivery.Receipt.Lost():
+		return true
+	default:
+		return false
+	}
+}
+
+// ignored is the effective ignore_result: the message decides; when it does not say, handler or worker do.
+func (j *job) ignored(cfg *Config) bool {
+	if j.task.IgnoreResult != nil {
+		return *j.task.IgnoreResult
+	}
+	return j.handler.Options().IgnoreResult || cfg.IgnoreResult
+}
+
+// storesErrors reports whether FAILURE, RETRY and REVOKED are stored.
+func (j *job) storesErrors(cfg *Config) bool {
+	return !j.ignored(cfg) || j.handler.Options().StoreErrors || cfg.StoreErrors
+}
+
+// limits are the time limits of this run: header, else handler, else worker, each for itself. 0 is none.
+func (j *job) limits(cfg *Config) (soft, hard time.Duration) {
+	o := j.handler.Options()
+	first := func(ds ...time.Duration) time.Duration {
+		for _, d := range ds {
+			if d > 0 {
+				return d
+			}
+		}
+		return 0
+	}
+	return first(j.task.SoftLimit, o.SoftLimit, cfg.SoftLimit), first(j.task.HardLimit, o.HardLimit, cfg.HardLimit)
+}

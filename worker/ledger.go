@@ -1,0 +1,107 @@
+package worker
+
+import (
+	"sort"
+	"sync"
+
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// ledger knows which runs are here: held, running or settling; and which were settled although their
+// ack was lost, so that the copy the broker brings is acked and not run again.
+type ledger struct {
+	mu      sync.Mutex
+	entries map[string]*entry // by runKey
+	unacked map[string]bool   // settled, ack lost
+	order   []string          // of unacked, oldest first
+}
+
+// An entry is one run. Its fields are written under the ledger's mu, settled before done is closed.
+type entry struct {
+	key     string
+	name    string
+	id      string
+	running bool
+	settled bool          // valid once done is closed: the effects are safe
+	done    chan struct{} // closed when the run has left
+}
+
+// unackedMax bounds what is remembered of lost acks; the oldest is forgotten, which at worst runs it again.
+const unackedMax = 10000
+
+func newLedger() *ledger {
+	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}}
+}
+
+// enter writes the run down. The other entry is not nil when the same run is here already; then nothing is written.
+func (l *ledger) enter(t *protocol.Task) (mine, other *entry) {
+	key := runKey(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.entries[key]; e != nil {
+		return nil, e
+	}
+	e := &entry{key: key, name: t.Name, id: t.ID, done: make(chan struct{})}
+	l.entries[key] = e
+	return e, nil
+}
+
+// start marks the run as executing.
+func (l *ledger) start(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e != nil {
+		e.running = true
+	}
+}
+
+// leave ends the run; settled says whether its effects are safe. A nil entry is none.
+func (l *ledger) leave(e *entry, settled bool) {
+	if e == nil {
+		return
+	}
+	l.mu.Lock()
+	e.settled = settled
+	if l.entries[e.key] == e {
+		delete(l.entries, e.key)
+	}
+	l.mu.Unlock()
+	close(e.done)
+}
+
+// ackLost remembers that the run is settled and only its ack did not arrive.
+func (l *ledger) ackLost(t *protocol.Task) {
+	key := runKey(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unacked[key] {
+		return
+	}
+	l.unacked[key] = true
+	l.order = append(l.order, key)
+	if len(l.order) > unackedMax {
+		delete(l.unacked, l.order[0])
+		l.order = l.order[1:]
+	}
+}
+
+// wasSettled reports whether the run was settled here although its ack was lost.
+func (l *ledger) wasSettled(t *protocol.Task) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unacked[runKey(t)]
+}
+
+// running names the runs whose handlers are executing: "name[id]".
+func (l *ledger) running() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var names []string
+	for _, e := range l.entries {
+		if e.running {
+			names = append(names, e.name+"["+e.id+"]")
+		}
+	}
+	sort.Strings(names)
+	return names
+}

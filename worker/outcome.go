@@ -1,0 +1,144 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+)
+
+type outcomeKind int
+
+const (
+	succeeded   outcomeKind = iota
+	failed                  // exception
+	timedOut                // exception; hard limit
+	retried                 // exception (may be nil), eta
+	ignored                 // nothing stored
+	rejected                // given up: FAILURE Reject, then reject without requeue
+	requeued                // back to the queue
+	interrupted             // shutdown; not an attempt
+)
+
+// An outcome is how one run of a handler ended.
+type outcome struct {
+	kind      outcomeKind
+	value     protocol.Value      // of succeeded
+	exception *protocol.Exception // of failed, timedOut, rejected, retried (there nil means no cause)
+	traceback string
+	expected  bool      // failed with an error the handler declared as expected
+	eta       time.Time // of retried; zero: at once
+	wait      string    // of retried: "in 2s", for log and traceback
+	err       error     // of requeued, interrupted: why
+	took      time.Duration
+}
+
+// outcomeOf maps what the handler returned to one outcome. cause is why its context ended, nil if it did
+// not. Encoding of the value is tried here, so a result that cannot be encoded is failed.
+func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
+	if r.panic != nil {
+		exc := protocol.FromError(fmt.Errorf("panic: %v", r.panic.value))
+		if err, ok := r.panic.value.(error); ok {
+			exc = protocol.FromError(fmt.Errorf("panic: %w", err))
+		}
+		exc.Type, exc.Module = "RuntimeError", "builtins"
+		return outcome{kind: failed, exception: exc, traceback: panicTraceback(j.task.Name, r.panic, exc)}
+	}
+	if r.err == nil {
+		v, err := protocol.FromGo(r.value)
+		if err != nil {
+			exc := protocol.EncodeErr(err)
+			return outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, exc.Error())}
+		}
+		return outcome{kind: succeeded, value: v}
+	}
+
+	policy := j.handler.Options().Retry
+	var retry *handlers.RetryError
+	var reject *handlers.RejectError
+	switch {
+	case errors.Is(r.err, handlers.ErrIgnore):
+		return outcome{kind: ignored}
+	case errors.As(r.err, &retry):
+		return retryOutcome(j, retry, policy)
+	case errors.Is(cause, handlers.ErrShutdown) && (errors.Is(r.err, handlers.ErrShutdown) || errors.Is(r.err, context.Canceled)):
+		return outcome{kind: interrupted, err: handlers.ErrShutdown}
+	case errors.Is(r.err, handlers.ErrSoftLimit),
+		errors.Is(cause, handlers.ErrSoftLimit) && errors.Is(r.err, context.Canceled):
+		r.err = protocol.SoftTimeLimitExceeded()
+	}
+	if policy.On != nil && policy.On(r.err) { // before Reject, as Celery's autoretry covers it
+		return retryOutcome(j, &handlers.RetryError{Cause: r.err, In: policy.Countdown(j.task.Retries, rand.Int64N)}, policy)
+	}
+	if errors.As(r.err, &reject) {
+		if reject.Requeue {
+			return outcome{kind: requeued, err: r.err}
+		}
+		reason := protocol.Value(nil)
+		if reject.Cause != nil {
+			reason = reject.Cause.Error()
+		}
+		return outcome{kind: rejected, exception: protocol.Reject(reason, false), err: r.err}
+	}
+	return failure1(j, r.err)
+}
+
+// failure1 is the outcome of an error that is nothing else.
+func failure1(j *job, err error) outcome {
+	exc := protocol.FromError(err)
+	tb := exc.Traceback
+	if tb == "" {
+		tb = traceback(j.task.Name, exc.Error())
+	}
+	expected := j.handler.Options().Expected
+	return outcome{kind: failed, exception: exc, traceback: tb, expected: expected != nil && expected(err)}
+}
+
+// defaultRetryDelay and defaultMaxRetries are Celery's Task.default_retry_delay and Task.max_retries.
+const (
+	defaultRetryDelay = 180 * time.Second
+	defaultMaxRetries = 3
+)
+
+// retryOutcome asks for another run, unless there were enough: then it is the cause that fails, or
+// MaxRetriesExceededError when there is none (Task.retry in celery/app/task.py).
+func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcome {
+	limit := defaultMaxRetries
+	if p.Max != nil {
+		limit = *p.Max
+	}
+	if limit >= 0 && j.task.Retries+1 > limit {
+		if e.Cause != nil {
+			return failure1(j, e.Cause)
+		}
+		return failure1(j, protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s",
+			j.task.Name, j.task.ID, protocol.ReprArgs(j.task.Args), protocol.Repr(j.task.Kwargs))))
+	}
+	out := outcome{kind: retried}
+	switch {
+	case !e.ETA.IsZero():
+		out.eta = e.ETA
+	case e.In > 0:
+		out.eta = time.Now().Add(e.In)
+	case e.In < 0 && p.Delay > 0:
+		out.eta = time.Now().Add(p.Delay)
+		e = &handlers.RetryError{Cause: e.Cause, In: p.Delay}
+	case e.In < 0:
+		out.eta = time.Now().Add(defaultRetryDelay)
+		e = &handlers.RetryError{Cause: e.Cause, In: defaultRetryDelay}
+	}
+	out.wait = e.Error()
+	last := "celery.exceptions.Retry: " + out.wait
+	if e.Cause != nil {
+		out.exception = protocol.FromError(e.Cause)
+		out.traceback = traceback(j.task.Name, out.exception.Error()) + "\n" +
+			"During handling of the above exception, another exception occurred:\n\n" + traceback(j.task.Name, last)
+	} else {
+		out.traceback = traceback(j.task.Name, last)
+	}
+	return out
+}

@@ -1,0 +1,191 @@
+package worker
+
+import (
+	"strings"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A step is one effect of an outcome. Steps are performed in order; the one that settles the message is last.
+type step interface{ step() }
+
+type (
+	storeStep   struct{ record resultbackend.Record }
+	publishStep struct {
+		publishing transports.Publishing
+		fallback   string // queue to publish to when nothing takes the message at its own address; "": none
+	}
+	ackStep    struct{}
+	rejectStep struct{ requeue bool }
+	moveStep   struct {
+		queue string
+		why   error
+	}
+)
+
+func (storeStep) step()   {}
+func (publishStep) step() {}
+func (ackStep) step()     {}
+func (rejectStep) step()  {}
+func (moveStep) step()    {}
+
+// plan turns an outcome into steps, in the order in which nothing can be lost. It is pure.
+//
+// RETRY is stored before the retry is published. The other way round a fast second run could store its end
+// first and have it replaced by the late RETRY (Celery does, about once in 20 to 30 with countdown=0).
+func plan(cfg *Config, j *job, out outcome, now time.Time) []step {
+	var steps []step
+	store := func(r protocol.Result) { steps = append(steps, storeStep{record(j, r)}) }
+	switch out.kind {
+	case succeeded:
+		if !j.ignored(cfg) {
+			r := result(cfg, j, protocol.Success)
+			r.Value, r.DateDone = out.value, now
+			store(r)
+		}
+		return append(steps, settleSteps(j, ackStep{})...)
+	case failed, timedOut, rejected:
+		if j.storesErrors(cfg) {
+			steps = append(steps, storeStep{failure(cfg, j, out.exception, out.traceback, now)})
+		}
+		return append(steps, settleSteps(j, settleFailure(cfg, j, out.kind))...)
+	case retried:
+		next := j.task.Retried(out.eta, j.ignored(cfg))
+		if j.storesErrors(cfg) {
+			r := result(cfg, j, protocol.Retry)
+			r.Exception, r.Traceback = out.exception, out.traceback
+			// Celery records the message it re-sends as a child: the task's own id.
+			r.Children = []protocol.Value{[]protocol.Value{[]protocol.Value{j.task.ID, nil}, nil}}
+			store(r)
+		}
+		m, err := next.Encode(cfg.Encoding, now)
+		if err != nil { // what was decoded cannot be encoded by the configured serializer
+			exc := protocol.EncodeErr(err)
+			return append([]step{storeStep{failure(cfg, j, exc, "", now)}}, settleSteps(j, ackStep{})...)
+		}
+		steps = append(steps, retryPublish(j, m))
+		return append(steps, settleSteps(j, ackStep{})...)
+	case ignored:
+		return settleSteps(j, ackStep{})
+	default: // requeued, interrupted
+		if j.acked { // acknowledged early: the broker has no copy left to bring back
+			return []step{publishStep{publishing: transports.Publishing{RoutingKey: j.delivery.Queue, Message: j.delivery.Message, Mandatory: true}}}
+		}
+		return []step{rejectStep{requeue: true}}
+	}
+}
+
+// settleSteps is how the message is settled: not at all when it was acked early.
+func settleSteps(j *job, s step) []step {
+	if j.acked {
+		return nil
+	}
+	return []step{s}
+}
+
+// settleFailure is the acknowledgement matrix of Celery for what did not succeed.
+func settleFailure(cfg *Config, j *job, kind outcomeKind) step {
+	o := j.handler.Options()
+	yes := func(own, worker *bool) bool {
+		switch {
+		case own != nil:
+			return *own
+		case worker != nil:
+			return *worker
+		}
+		return true
+	}
+	switch {
+	case kind == rejected:
+		return rejectStep{}
+	case kind == failed && !yes(o.AckOnFailure, cfg.AckOnFailure):
+		return rejectStep{}
+	case kind == timedOut && !yes(o.AckOnTimeout, cfg.AckOnTimeout):
+		return rejectStep{requeue: true}
+	}
+	return ackStep{}
+}
+
+// retryPublish sends a retry where its task came from: the same exchange and key, or straight to the
+// queue where the address is the queue's own or a stage of native delayed delivery.
+func retryPublish(j *job, m protocol.Message) step {
+	p := transports.Publishing{Exchange: j.task.Exchange, RoutingKey: j.task.RoutingKey, Message: m, Mandatory: true}
+	if p.Exchange == "" && p.RoutingKey == "" || strings.HasPrefix(p.Exchange, "celery_delayed") {
+		p.Exchange, p.RoutingKey = "", j.delivery.Queue
+	}
+	return publishStep{publishing: p, fallback: j.delivery.Queue}
+}
+
+// unfinished are the states a revocation may replace.
+var unfinished = []protocol.State{protocol.Pending, protocol.Received, protocol.Started, protocol.Retry, protocol.Progress, "REJECTED"}
+
+func planRevoked(cfg *Config, j *job, reason string, now time.Time) []step {
+	var steps []step
+	if j.storesErrors(cfg) {
+		r := result(cfg, j, protocol.Revoked)
+		r.Exception, r.DateDone = protocol.TaskRevoked(reason), now
+		rec := record(j, r)
+		rec.Over = unfinished
+		steps = append(steps, storeStep{rec})
+	}
+	return append(steps, ackStep{})
+}
+
+// planRefused tells the caller, even of an ignored result, and gives the message up: with reject, so
+// that a dead-letter exchange gets it.
+func planRefused(cfg *Config, j *job, exc *protocol.Exception, now time.Time) []step {
+	rec := failure(cfg, j, exc, "", now)
+	if rec.Result.Extended != nil {
+		rec.Result.Extended = &protocol.Extended{Unknown: true}
+	}
+	rec.Result.GroupID, rec.Result.ParentID = "", ""
+	return []step{storeStep{rec}, rejectStep{}}
+}
+
+// planSetAside tells everybody who waits for this task or for what should have followed it, and keeps
+// the message in quarantine.
+func planSetAside(cfg *Config, j *job, exc *protocol.Exception, now time.Time) []step {
+	steps := []step{storeStep{failure(cfg, j, exc, "", now)}}
+	follow := j.task.Chain
+	if j.task.Chord != nil {
+		follow = append(follow[:len(follow):len(follow)], j.task.Chord)
+	}
+	for _, sig := range follow {
+		if id := protocol.SignatureID(sig); id != "" {
+			r := protocol.Result{TaskID: id, Status: protocol.Failure, Exception: exc, DateDone: now, ParentID: j.task.ID}
+			steps = append(steps, storeStep{resultbackend.Record{Result: r, ReplyTo: protocol.ReplyTo{Queue: j.task.ReplyTo, CorrelationID: id}}})
+		}
+	}
+	return append(steps, moveStep{quarantineOf(j.delivery.Queue), exc})
+}
+
+// result is the document of the job's task in the given state, without what the state adds.
+func result(cfg *Config, j *job, s protocol.State) protocol.Result {
+	t := j.task
+	r := protocol.Result{TaskID: t.ID, Status: s, GroupID: t.Group, ParentID: t.ParentID}
+	if cfg != nil && cfg.Extended {
+		r.Extended = &protocol.Extended{
+			Name: t.Name, Args: t.Args, Kwargs: t.Kwargs, Worker: cfg.Node, Retries: t.Retries,
+			Queue: t.RoutingKey, StampNames: t.StampNames, Stamps: t.Stamps,
+		}
+	}
+	return r
+}
+
+// failure is the FAILURE record of the job's task. A nil cfg means that nothing but the id is known.
+func failure(cfg *Config, j *job, exc *protocol.Exception, tb string, now time.Time) resultbackend.Record {
+	r := result(cfg, j, protocol.Failure)
+	r.Exception, r.Traceback, r.DateDone = exc, tb, now
+	return record(j, r)
+}
+
+func record(j *job, r protocol.Result) resultbackend.Record {
+	correlation := j.task.CorrelationID
+	if correlation == "" {
+		correlation = j.task.ID
+	}
+	return resultbackend.Record{Result: r, ReplyTo: protocol.ReplyTo{Queue: j.task.ReplyTo, CorrelationID: correlation}}
+}

@@ -1,0 +1,199 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// settler performs steps, each with backoff, and gives a message up only when all before it is safe.
+type settler struct {
+	cfg    *Config
+	log    *slog.Logger
+	link   publisher
+	ledger *ledger
+	stats  *stats
+}
+
+// publisher is what the settler needs of the link.
+type publisher interface {
+	Publish(ctx context.Context, p transports.Publishing) error
+}
+
+const (
+	attemptTimeout = 5 * time.Second       // of one store, publish or ack
+	settleBase     = 50 * time.Millisecond // first pause after a failed attempt
+	settleMax      = 1 * time.Second       // longest pause
+	publishTries   = 12                    // refused publishes before the job goes back; about 10 s
+)
+
+var (
+	errEnd     = errors.New("worker: the time to settle is over")
+	errUnsafe  = errors.New("worker: an effect cannot be made safe")
+	errReplace = errors.New("worker: the result cannot be stored as it is")
+)
+
+// perform takes the steps in order and reports whether every effect is safe (the ack itself may be
+// lost). When a step fails for good the message is requeued; when ctx ends first it stays unsettled and
+// returns with the connection.
+func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
+	for i := 0; i < len(steps); i++ {
+		err := s.take(ctx, j, steps[i])
+		switch {
+		case err == nil:
+		case errors.Is(err, errReplace):
+			// The caller is told that its result cannot be stored; then the rest goes on.
+			bad := steps[i].(storeStep).record.Result
+			steps[i] = storeStep{failure(s.cfg, j, unstorable(err), "", time.Now())}
+			s.log.Error("the result cannot be stored; the task fails instead", append(taskAttrs(j.task), "state", bad.Status, "err", err)...)
+			if bad.Status == protocol.Failure {
+				s.log.Error("the failure cannot be stored either", append(taskAttrs(j.task), "err", err)...)
+				continue
+			}
+			i--
+		case errors.Is(err, errUnsafe):
+			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
+			s.requeue(ctx, j)
+			return false
+		default:
+			if !j.acked {
+				s.log.Warn("not settled in time; the message returns to its queue", append(taskAttrs(j.task), "err", err)...)
+			} else {
+				s.log.Error("not settled in time, and the message was acknowledged early", append(taskAttrs(j.task), "err", err)...)
+			}
+			return false
+		}
+	}
+	return true
+}
+
+func (s *settler) take(ctx context.Context, j *job, st step) error {
+	switch st := st.(type) {
+	case storeStep:
+		return s.store(ctx, j, st.record)
+	case publishStep:
+		return s.publish(ctx, j, st)
+	case ackStep:
+		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Ack(ctx) }, true)
+	case rejectStep:
+		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, st.requeue) }, !st.requeue)
+	case moveStep:
+		s.stats.quarantined.Add(1)
+		s.log.Error("message set aside", append(messageAttrs(j), "quarantine", st.queue, "err", st.why)...)
+		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, st.queue) }, false)
+	}
+	panic(fmt.Sprintf("worker: unknown step %T", st))
+}
+
+// store retries for as long as the store is away: a result is delayed, never lost.
+func (s *settler) store(ctx context.Context, j *job, r resultbackend.Record) error {
+	if s.cfg.Results == nil {
+		return nil
+	}
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(ctx, func(ctx context.Context) error { return s.cfg.Results.Store(ctx, r) })
+		if err == nil {
+			if attempt > 0 {
+				s.log.Info("result stored", append(taskAttrs(j.task), "state", r.Result.Status, "attempt", attempt+1)...)
+			}
+			return nil
+		}
+		var encode *protocol.EncodeError
+		if errors.As(err, &encode) || errors.Is(err, resultbackend.ErrTooLarge) {
+			return fmt.Errorf("%w: %w", errReplace, err)
+		}
+		if attempt == 0 {
+			s.log.Warn("result not stored yet", append(taskAttrs(j.task), "state", r.Result.Status, "err", err)...)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, settleBase, settleMax))) {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+	}
+}
+
+// unstorable is what the caller is told in place of a result the store cannot take.
+func unstorable(err error) *protocol.Exception {
+	var encode *protocol.EncodeError
+	if errors.As(err, &encode) {
+		return protocol.EncodeErr(encode)
+	}
+	return &protocol.Exception{Module: "celery.exceptions", Type: "BackendStoreError", Args: []protocol.Value{err.Error()}}
+}
+
+// publish waits out a broken connection; a broker that refuses is asked a few times more.
+func (s *settler) publish(ctx context.Context, j *job, st publishStep) error {
+	p, refused := st.publishing, 0
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(ctx, func(ctx context.Context) error { return s.link.Publish(ctx, p) })
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, transports.ErrRefused):
+			if st.fallback != "" && (p.Exchange != "" || p.RoutingKey != st.fallback) {
+				s.log.Warn("nothing takes the message at its own address; sending it to the queue it came from",
+					append(taskAttrs(j.task), "exchange", p.Exchange, "key", p.RoutingKey, "queue", st.fallback, "err", err)...)
+				p.Exchange, p.RoutingKey = "", st.fallback
+				continue
+			}
+			if refused++; refused >= publishTries {
+				return fmt.Errorf("%w: %w", errUnsafe, err)
+			}
+		}
+		if attempt == 0 {
+			s.log.Warn("not published yet", append(taskAttrs(j.task), "err", err)...)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, settleBase, settleMax))) {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+	}
+}
+
+// receipt settles the delivery. When that may not have arrived and the effects are safe (remember), the
+// run is remembered, so that the copy the broker brings is acknowledged and not run again.
+func (s *settler) receipt(ctx context.Context, j *job, call func(context.Context) error, remember bool) error {
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(ctx, call)
+		switch {
+		case err == nil, errors.Is(err, transports.ErrSettled):
+			return nil
+		case errors.Is(err, transports.ErrLost) || j.lost():
+			s.stats.lost.Add(1)
+			s.log.Warn("the delivery was lost before it was settled", append(messageAttrs(j), "err", err)...)
+			if remember && j.task != nil {
+				s.ledger.ackLost(j.task)
+			}
+			return nil
+		}
+		if attempt == 0 {
+			s.log.Warn("Couldn't ack", append(messageAttrs(j), "err", err)...)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, settleBase, settleMax))) {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+	}
+}
+
+// requeue returns the message; failing that it returns with the connection.
+func (s *settler) requeue(ctx context.Context, j *job) {
+	if j.acked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	if err := s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, true) }, false); err != nil {
+		s.log.Warn("not requeued; the message returns with the connection", append(messageAttrs(j), "err", err)...)
+	}
+}
+
+// attempt bounds one call.
+func (s *settler) attempt(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	return call(ctx)
+}

@@ -1,0 +1,59 @@
+package worker
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// The life of a task is logged in Celery's own words (celery/app/trace.py), because that is what people
+// grep for; the values stand beside them as attributes.
+
+func taskAttrs(t *protocol.Task) []any {
+	if t == nil {
+		return nil
+	}
+	return []any{slog.String("task", t.ID), slog.String("name", t.Name)}
+}
+
+func messageAttrs(j *job) []any {
+	return append(taskAttrs(j.task), "queue", j.delivery.Queue, "redelivered", j.delivery.Redelivered, "bytes", len(j.delivery.Message.Body))
+}
+
+func refusalText(t *protocol.Task, exc *protocol.Exception) string {
+	if exc.Type == "NotRegistered" {
+		return fmt.Sprintf("Received unregistered task of type %s.\nThe caller is told; the message is rejected. "+
+			"Does this worker serve the task, and does the route of %s name the right queue?", protocol.Repr(t.Name), t.Name)
+	}
+	return fmt.Sprintf("Task %s[%s] refused: %s", t.Display(), t.ID, exc.Error())
+}
+
+func logOutcome(log *slog.Logger, j *job, out outcome) {
+	attrs := append(taskAttrs(j.task), "took", out.took)
+	prefix := "Task " + j.task.Display() + "[" + j.task.ID + "] "
+	switch out.kind {
+	case succeeded:
+		log.Info(prefix+"succeeded in "+strconv.FormatFloat(out.took.Seconds(), 'g', -1, 64)+"s: "+protocol.Repr(out.value), append(attrs, "state", protocol.Success)...)
+	case failed, timedOut:
+		attrs = append(attrs, "state", protocol.Failure)
+		if out.expected {
+			log.Info(prefix+"raised expected: "+out.exception.Repr(), attrs...)
+			return
+		}
+		text := prefix + "raised unexpected: " + out.exception.Repr()
+		if out.traceback != "" {
+			text += "\n" + out.traceback
+		}
+		log.Error(text, attrs...)
+	case retried:
+		log.Info(prefix+"retry: "+out.wait, append(attrs, "state", protocol.Retry, "attempt", j.task.Retries+1)...)
+	case ignored:
+		log.Info(prefix+"ignored", attrs...)
+	case rejected, requeued:
+		log.Warn(prefix+fmt.Sprint(out.err), attrs...)
+	case interrupted:
+		log.Warn(prefix+"interrupted by shutdown; the message goes back", attrs...)
+	}
+}

@@ -1,0 +1,221 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// This file is the journey of one job on its task goroutine: decode, admit, execute, settle. The
+// goroutine holds a slot from its start to the end of the handler, and a place in the settling window
+// from before the slot is released until the message is settled.
+
+// admit decides about a job that holds a slot, and acts on it.
+func (in *intake) admit(j *job) {
+	w := in.w
+	if j.task == nil {
+		task, err := protocol.DecodeTask(j.delivery.Message, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
+		if j.delivery.Malformed != nil {
+			task, err = nil, j.delivery.Malformed
+		}
+		if err != nil {
+			in.settleWith(j, unreadable(j, task, err))
+			return
+		}
+		j.task = task
+	}
+	handler, known := w.cfg.Handlers.Lookup(j.task.Name)
+	j.handler = handler
+	now := time.Now()
+
+	var other *entry
+	if j.entry == nil {
+		j.entry, other = w.ledger.enter(j.task)
+	}
+	v := decide(now, j.task, facts{
+		known:       known,
+		revoked:     w.revoked.has(j.task.ID, now),
+		redelivered: j.delivery.Redelivered,
+		settled:     w.ledger.wasSettled(j.task),
+		running:     other != nil,
+		count:       j.delivery.Count,
+		deliveries:  w.cfg.Deliveries,
+	})
+	if known && !j.logged {
+		j.logged = true
+		w.log.Info(fmt.Sprintf("Task %s[%s] received", j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+	}
+	if v.kind == start && !j.token && !w.cfg.NoRates {
+		j.token = true
+		if turn := w.limiter.turn(j.task.Name, now); turn.After(now) {
+			v = verdict{kind: hold, until: turn}
+		}
+	}
+
+	switch v.kind {
+	case start:
+		in.execute(j)
+	case hold:
+		w.calendar.hold(j, v.until)
+		w.slots.release()
+		in.nudge() // the window may grow
+	case duplicated:
+		w.slots.release()
+		in.await(j, other)
+	case settled:
+		w.log.Info("a copy of a settled task came back; acknowledged", taskAttrs(j.task)...)
+		in.settleWith(j, []step{ackStep{}})
+	case revoke:
+		w.stats.revoked.Add(1)
+		w.revoked.add(j.task.ID, now)
+		w.log.Info(fmt.Sprintf("Discarding revoked task: %s[%s]", j.task.Display(), j.task.ID), append(taskAttrs(j.task), "reason", v.reason)...)
+		in.settleWith(j, planRevoked(&w.cfg, j, v.reason, now))
+	case refuse:
+		w.stats.refused.Add(1)
+		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
+		in.settleWith(j, planRefused(&w.cfg, j, v.refusal, now))
+	case setAside:
+		w.stats.quarantined.Add(1)
+		w.log.Error(fmt.Sprintf("Task %s[%s] set aside in %s: %s", j.task.Display(), j.task.ID, quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
+		in.settleWith(j, planSetAside(&w.cfg, j, v.refusal, now))
+	}
+}
+
+// settleWith settles a job that will not run: its slot goes to the next one first.
+func (in *intake) settleWith(j *job, steps []step) {
+	in.w.settling.acquire(context.Background()) // always comes: settling jobs end by themselves or with their context
+	in.w.slots.release()
+	in.settleNow(j, steps)
+}
+
+// settleNow performs the steps and lets the job go; it holds a place in the settling window.
+func (in *intake) settleNow(j *job, steps []step) {
+	safe := in.w.settler.perform(in.settle, j, steps)
+	in.w.settling.release()
+	in.w.ledger.leave(j.entry, safe)
+}
+
+// await keeps a redelivered copy of a run that is still going on here, which happens when a connection
+// broke under it. When that run ends well the copy is acked, else the copy runs.
+func (in *intake) await(j *job, other *entry) {
+	w := in.w
+	w.log.Info("a copy of a running task came back; waiting for the run to end", taskAttrs(j.task)...)
+	select {
+	case <-other.done:
+	case <-j.delivery.Receipt.Lost():
+		return
+	case <-in.settle.Done():
+		return
+	}
+	if other.settled {
+		w.settling.acquire(context.Background())
+		in.settleNow(j, []step{ackStep{}})
+		return
+	}
+	if in.work.Err() != nil || !w.slots.acquire(in.work) {
+		in.giveBack(j)
+		return
+	}
+	in.admit(j)
+}
+
+// execute runs the handler in the slot and settles what came of it.
+func (in *intake) execute(j *job) {
+	w := in.w
+	w.ledger.start(j.entry)
+	w.stats.active.Add(1)
+	out, handlerEnded := w.executor.run(in.work, in.settle, j)
+	w.stats.active.Add(-1)
+	now := time.Now()
+	w.stats.count(out.kind)
+	logOutcome(w.log, j, out)
+	steps := plan(&w.cfg, j, out, now)
+
+	w.settling.acquire(context.Background())
+	if handlerEnded == nil {
+		w.slots.release()
+		in.settleNow(j, steps)
+		return
+	}
+	// Past its hard limit the handler still uses its CPU: the caller is told now, the slot comes free
+	// when the handler returns.
+	in.settleNow(j, steps)
+	select {
+	case <-handlerEnded:
+	case <-in.settle.Done():
+	}
+	w.slots.release()
+}
+
+// unreadable are the steps for a message that is no task, or none that can be read: it is kept in
+// quarantine, untouched, and its caller is told where the id could be read.
+func unreadable(j *job, t *protocol.Task, err error) []step {
+	var steps []step
+	if t != nil && t.ID != "" {
+		j.task = t
+		exc := decodeFailure(err)
+		steps = append(steps, storeStep{failure(nil, j, exc, "", time.Now())})
+	}
+	return append(steps, moveStep{quarantineOf(j.delivery.Queue), err})
+}
+
+// decodeFailure is the exception Python would name for a message that cannot be read.
+func decodeFailure(err error) *protocol.Exception {
+	switch {
+	case errors.Is(err, protocol.ErrInvalidTask):
+		return protocol.InvalidTask(err.Error())
+	case errors.Is(err, protocol.ErrRefusedContent):
+		return &protocol.Exception{Module: "kombu.exceptions", Type: "ContentDisallowed", Args: []protocol.Value{err.Error()}}
+	}
+	return &protocol.Exception{Module: "kombu.exceptions", Type: "DecodeError", Args: []protocol.Value{err.Error()}}
+}
+
+// quarantineOf names the queue beside queue that keeps what could not be run.
+func quarantineOf(queue string) string { return queue + ".quarantine" }
+
+// storeStarted tells that the run has begun; a store that is away is not waited for.
+func (e *executor) storeStarted(ctx context.Context, j *job) {
+	if e.cfg.Results == nil || j.ignored(e.cfg) {
+		return
+	}
+	track := e.cfg.TrackStarted
+	if t := j.handler.Options().TrackStarted; t != nil {
+		track = *t
+	}
+	if !track {
+		return
+	}
+	r := result(e.cfg, j, protocol.Started)
+	r.Value = protocol.ObjectOf(protocol.Member{Key: "pid", Value: int64(e.pid)}, protocol.Member{Key: "hostname", Value: e.cfg.Node})
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if err := e.cfg.Results.Store(ctx, record(j, r)); err != nil {
+		e.log.Warn("state STARTED is not stored", append(taskAttrs(j.task), "err", err)...)
+	}
+}
+
+// ackEarly acknowledges when execution starts, for handlers that ask for it. It reports whether the
+// task may run: when the delivery is lost somebody else has it.
+func (e *executor) ackEarly(ctx context.Context, j *job) bool {
+	if !j.handler.Options().EarlyAck {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	err := j.delivery.Receipt.Ack(ctx)
+	switch {
+	case err == nil, errors.Is(err, transports.ErrSettled):
+		j.acked = true
+		return true
+	default:
+		e.log.Warn("cannot acknowledge early; the message goes back", append(taskAttrs(j.task), "err", err)...)
+		return false
+	}
+}
+
+var errNotOurs = fmt.Errorf("worker: the message is not ours any more: %w", handlers.ErrShutdown)

@@ -1,0 +1,184 @@
+// Package worker is the machine between a broker and the handlers: it takes task messages, decides
+// about each, runs the Go function, and settles what came of it, in an order in which nothing is lost.
+//
+// A message is given up only after everything it caused is safe: the result is stored and what follows
+// is with the broker before the acknowledgement leaves. What decides (admit, outcome, plan) is pure; what
+// acts is one small room per file. Every goroutine starts in run.go. The package imports no driver and
+// installs no hidden state: two workers may live in one process.
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// Config says what a Worker serves and how. Each zero value means the default named beside it; New
+// copies the Config, checks every field and returns all mistakes joined.
+type Config struct {
+	Transport transports.Transport  // required
+	Handlers  *handlers.Registry    // required
+	Results   resultbackend.Backend // nil: results are dropped
+	Queues    []transports.Queue    // nil: one queue "celery", created when missing
+
+	Concurrency int    // handlers running at a time; 0: GOMAXPROCS
+	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4
+	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
+	Node        string // "": celery@<host>
+
+	Middleware []handlers.Middleware // outermost first; nil: none
+
+	Accept   []string          // accept_content; nil: json
+	Limits   protocol.Limits   // what reading a message may cost
+	Encoding protocol.Encoding // how messages are published: task_serializer, task_compression, timezone
+
+	SoftLimit    time.Duration // task_soft_time_limit; 0: none
+	HardLimit    time.Duration // task_time_limit; 0: none
+	AckOnFailure *bool         // task_acks_on_failure; nil: true
+	AckOnTimeout *bool         // task_acks_on_timeout; nil: true
+	TrackStarted bool          // task_track_started
+	IgnoreResult bool          // task_ignore_result, when neither message nor handler says
+	StoreErrors  bool          // task_store_errors_even_if_ignored
+	Extended     bool          // result_extended
+	NoRates      bool          // worker_disable_rate_limits
+
+	Deliveries int           // to quarantine after so many deliveries, where the broker counts; 0: 10
+	Grace      time.Duration // how long running tasks may finish at shutdown; 0: 30 s, negative: without limit
+	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
+
+	Logger *slog.Logger // nil: discard
+}
+
+// A Worker runs tasks. Make one with New; Run it once.
+type Worker struct {
+	cfg Config
+	log *slog.Logger
+
+	link     *link
+	slots    *slots
+	settling *slots
+	calendar *calendar
+	ledger   *ledger
+	revoked  *revoked
+	limiter  *limiter
+	executor *executor
+	settler  *settler
+	roster   *roster
+
+	stats stats
+	ran   atomic.Bool
+	stop  chan struct{} // closed by StopNow
+	once  atomic.Bool
+}
+
+// New checks cfg and builds a Worker. It does not dial.
+func New(cfg Config) (*Worker, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{})}
+	w.roster = &roster{}
+	w.slots = newSlots(cfg.Concurrency)
+	w.settling = newSlots(cfg.Settling)
+	w.link = newLink(cfg.Transport, w.log)
+	w.calendar = newCalendar()
+	w.ledger = newLedger()
+	w.revoked = newRevoked(revokedMax, revokedFor)
+	w.limiter = newLimiter(cfg.Handlers)
+	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, pid: os.Getpid()}
+	w.settler = &settler{cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats}
+	return w, nil
+}
+
+func (c Config) withDefaults() (Config, error) {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("worker: Config."+format, args...)) }
+	if c.Transport == nil {
+		bad("Transport is required")
+	}
+	if c.Handlers == nil {
+		bad("Handlers is required")
+	}
+	for name, n := range map[string]int{"Concurrency": c.Concurrency, "Prefetch": c.Prefetch, "Settling": c.Settling, "Deliveries": c.Deliveries} {
+		if n < 0 {
+			bad("%s is %d, want 0 or more", name, n)
+		}
+	}
+	for name, d := range map[string]time.Duration{"SoftLimit": c.SoftLimit, "HardLimit": c.HardLimit, "Settle": c.Settle} {
+		if d < 0 {
+			bad("%s is %v, want 0 or more", name, d)
+		}
+	}
+	seen := map[string]bool{}
+	for _, q := range c.Queues {
+		switch {
+		case q.Name == "":
+			bad("Queues has a queue without a name")
+		case seen[q.Name]:
+			bad("Queues names %q twice", q.Name)
+		}
+		seen[q.Name] = true
+	}
+	if err := errors.Join(errs...); err != nil {
+		return c, err
+	}
+	if c.Queues == nil {
+		c.Queues = []transports.Queue{{Name: "celery", Create: true}}
+	}
+	c.Queues = slices.Clone(c.Queues)
+	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
+	c.Prefetch = cmp.Or(c.Prefetch, 4)
+	c.Settling = cmp.Or(c.Settling, 4*c.Concurrency)
+	c.Deliveries = cmp.Or(c.Deliveries, 10)
+	c.Grace = cmp.Or(c.Grace, 30*time.Second)
+	c.Settle = cmp.Or(c.Settle, 10*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	if c.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "localhost"
+		}
+		c.Node = "celery@" + host
+	}
+	return c, nil
+}
+
+// StopNow ends the grace period of a Run whose context is done: running handlers are told to stop and
+// their messages go back. It may be called at any time, more than once, and does not block.
+func (w *Worker) StopNow() {
+	if w.once.CompareAndSwap(false, true) {
+		close(w.stop)
+	}
+}
+
+// ErrGrace is what Run returns, wrapped with their names, when tasks were cut short at shutdown. Their
+// messages are back with the broker.
+var ErrGrace = errors.New("worker: tasks were cut short by the end of the grace period")
+
+// ErrRan is returned by a second Run of the same Worker.
+var ErrRan = errors.New("worker: Run was called before")
+
+// Run takes and runs tasks until ctx is done, then stops in order: it takes no more, returns what has not
+// started, lets running tasks finish for Config.Grace, ends them, and waits until all effects are settled.
+// It returns nil after a clean drain, an error wrapping ErrGrace when tasks were cut short, and an error
+// wrapping transports.ErrCredentials when the broker refuses us at the first dial. Any other trouble with
+// the broker or the result store is waited out.
+func (w *Worker) Run(ctx context.Context) error {
+	if !w.ran.CompareAndSwap(false, true) {
+		return ErrRan
+	}
+	return w.run(ctx)
+}
