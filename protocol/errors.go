@@ -12,7 +12,13 @@ type DecodeError struct {
 	Err  error
 }
 
-func (e *DecodeError) Error() string { return fmt.Sprintf("protocol: %s: %v", e.Part, e.Err) }
+func (e *DecodeError) Error() string {
+	if e.Part == "" { // from ToGo, about the value itself
+		return fmt.Sprintf("protocol: %v", e.Err)
+	}
+	return fmt.Sprintf("protocol: %s: %v", e.Part, e.Err)
+}
+
 func (e *DecodeError) Unwrap() error { return e.Err }
 
 // An EncodeError says that a value cannot be written: a type the serializer has no form for, text that

@@ -16,14 +16,6 @@ func Repr(v Value) string { panic("unwritten") }
 // ReprArgs is Repr of args as a tuple: "(2, 3)".
 func ReprArgs(args []Value) string { panic("unwritten") }
 
-// FromGo turns an ordinary Go value (struct by json tags, map, slice, number, time.Time, []byte,
-// json.Marshaler, encoding.TextMarshaler, error-free) into a Value.
-func FromGo(v any) (Value, error) { panic("unwritten") }
-
-// ToGo stores v in the variable that into points to, as encoding/json would but exact: no float for an
-// int, no overflow, no case folding.
-func ToGo(v Value, into any) error { panic("unwritten") }
-
 func appendMsgpack(dst []byte, v Value) ([]byte, error) { panic("unwritten") }
 func parseMsgpack(data []byte, l Limits) (Value, error) { panic("unwritten") }
 func appendYAML(dst []byte, v Value) ([]byte, error)    { panic("unwritten") }
