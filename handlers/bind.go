@@ -140,7 +140,8 @@ func plural(n int) string {
 }
 
 func typeError(called, format string, args ...any) *protocol.Exception {
-	return protocol.NewException("TypeError", called+"() "+fmt.Sprintf(format, args...))
+	text := called + "() " + fmt.Sprintf(format, args...)
+	return &protocol.Exception{Module: "builtins", Type: "TypeError", Args: []protocol.Value{text}}
 }
 
 // store puts one argument into its field.

@@ -70,6 +70,8 @@ var (
 		reflect.TypeFor[protocol.Object]():    "dict",
 		reflect.TypeFor[big.Int]():            "int",
 		reflect.TypeFor[time.Time]():          "datetime.datetime",
+		reflect.TypeFor[time.Duration]():      "float", // seconds
+		reflect.TypeFor[json.Number]():        "float",
 		reflect.TypeFor[protocol.DateTime]():  "datetime.datetime",
 		reflect.TypeFor[protocol.Date]():      "datetime.date",
 		reflect.TypeFor[protocol.TimeOfDay](): "datetime.time",

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -53,7 +52,7 @@ type RejectError struct {
 	Requeue bool
 }
 
-// Error is what Celery's Reject prints: "reject requeue=False: boom".
+// Error is the repr of Celery's Reject: "reject requeue=False: boom".
 func (e *RejectError) Error() string {
 	requeue := "False"
 	if e.Requeue {
@@ -81,13 +80,10 @@ func Requeue(cause error) error { return &RejectError{Cause: cause, Requeue: tru
 
 // causeRepr is Python's repr of the exception the caller would see for err.
 func causeRepr(err error) string {
-	if e, ok := errors.AsType[*protocol.Exception](err); ok {
-		return e.Repr()
-	}
 	if errors.Is(err, ErrSoftLimit) {
 		return "SoftTimeLimitExceeded()"
 	}
-	return protocol.NewException("RuntimeError", strings.ToValidUTF8(err.Error(), "\uFFFD")).Repr()
+	return protocol.FromError(err).Repr()
 }
 
 // pythonSeconds prints a countdown as Python prints the number it most likely was: 2, 2.5.

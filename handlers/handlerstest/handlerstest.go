@@ -1,0 +1,231 @@
+// Package handlerstest runs a handler in a unit test: no broker, no worker, no Python. Arguments and result
+// take the way through JSON that they take in production, so a test sees what Python would send and receive.
+//
+// It applies no time limits and waits for nothing: a retry is reported, not made. A panic in the handler is
+// left alone, for the test to show its stack.
+package handlerstest
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// Kwargs are the keyword arguments of a Run, sent sorted by name.
+type Kwargs map[string]any
+
+// An Option among Run's arguments sets what the handler may know of its task.
+type Option func(*handlers.Info)
+
+// Retries says how often the task was retried before this run.
+func Retries(n int) Option { return func(i *handlers.Info) { i.Retries = n } }
+
+// Header adds a custom header. It panics on a value no message can carry.
+func Header(name string, value any) Option {
+	v := encoded("header "+name, value)
+	return func(i *handlers.Info) {
+		i.Headers = i.Headers.Clone()
+		i.Headers.Set(name, v)
+	}
+}
+
+// Redelivered says that the message was delivered before.
+func Redelivered() Option { return func(i *handlers.Info) { i.Redelivered = true } }
+
+// ID sets the task's id; it is "test" otherwise.
+func ID(id string) Option { return func(i *handlers.Info) { i.ID = id } }
+
+// An Ending is how a run ended.
+type Ending string
+
+// The endings, as the worker tells them apart.
+const (
+	Succeeded Ending = "succeeded" // Value
+	Failed    Ending = "failed"    // Exception
+	Retried   Ending = "retried"   // Countdown or ETA, Exception (may be nil)
+	Rejected  Ending = "rejected"  // given up; Exception (may be nil)
+	Requeued  Ending = "requeued"  // back to the queue
+	Ignored   Ending = "ignored"   // no trace
+)
+
+// A Report is one state the handler reported.
+type Report struct {
+	State protocol.State
+	Meta  protocol.Value // as Python reads it
+}
+
+// A Result is what a run led to.
+type Result struct {
+	Ending    Ending
+	Value     protocol.Value      // what .get() returns in Python, when it Succeeded
+	Exception *protocol.Exception // what .get() raises in Python, or what a retry or reject gives as reason
+	Err       error               // what the handler returned, for errors.Is
+	Countdown time.Duration       // of a retry; with backoff the longest that jitter can draw
+	ETA       time.Time           // of a retry that names a time
+	Reports   []Report
+}
+
+// Scan stores Value in the variable that into points to, as protocol.ToGo does. A run that did not succeed is
+// an error that says how it ended.
+func (r Result) Scan(into any) error {
+	if r.Ending != Succeeded {
+		return fmt.Errorf("handlerstest: the task %s: %w", r.Ending, cmp.Or(r.Err, errors.New("without an error")))
+	}
+	return protocol.ToGo(r.Value, into)
+}
+
+// Run calls h once. Each of args is a Kwargs (at most one), an Option, or a positional argument: anything
+// protocol.FromGo takes and JSON can carry. A handler that NewRegistry would refuse, or an argument that no
+// message could carry, is the test's mistake: Run panics and says which. Run ends when the handler returns.
+//
+// What outlives the handler is over: a later Report returns ErrOver.
+func Run(ctx context.Context, h handlers.Handler, args ...any) Result {
+	if _, err := handlers.NewRegistry(h); err != nil {
+		panic("handlerstest: " + err.Error())
+	}
+	info := handlers.Info{ID: "test", Node: "celery@test", Queue: "celery", RoutingKey: "celery", Headers: &protocol.Object{}}
+	info.Name = h.Name()
+	info.Args, info.Kwargs = []protocol.Value{}, &protocol.Object{}
+	keyed := false
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case Option:
+			arg(&info)
+		case Kwargs:
+			if keyed {
+				panic("handlerstest: two Kwargs in one Run")
+			}
+			keyed = true
+			info.Kwargs = encoded("kwargs", map[string]any(arg)).(*protocol.Object)
+		default:
+			info.Args = append(info.Args, encoded(fmt.Sprintf("argument %d", i+1), arg))
+		}
+	}
+	info.RootID, info.CorrelationID = cmp.Or(info.RootID, info.ID), cmp.Or(info.CorrelationID, info.ID)
+	task := &protocol.Task{
+		ID: info.ID, Name: info.Name, Args: info.Args, Kwargs: info.Kwargs, RootID: info.RootID,
+		Retries: info.Retries, Custom: info.Headers, CorrelationID: info.CorrelationID, RoutingKey: info.RoutingKey, Protocol: 2,
+	}
+	host := &recorder{}
+	value, err := h.Invoke()(handlers.NewContext(ctx, info, host), task)
+	result := end(h.Options().Retry, info.Retries, value, err)
+	result.Reports = host.close()
+	return result
+}
+
+// ErrOver is what reporting returns once Run has ended.
+var ErrOver = errors.New("handlerstest: the task is over")
+
+// end tells the endings apart as the worker does.
+func end(policy handlers.RetryPolicy, retries int, value any, err error) Result {
+	if err == nil {
+		v, err := roundTrip(value)
+		if err != nil {
+			// Kombu's own class and text of a result that cannot be encoded.
+			e := &protocol.Exception{Module: "kombu.exceptions", Type: "EncodeError", Args: []protocol.Value{err.Error()}, Cause: err}
+			return Result{Ending: Failed, Exception: e, Err: err}
+		}
+		return Result{Ending: Succeeded, Value: v}
+	}
+	r := Result{Err: err}
+	retry, steered := errors.AsType[*handlers.RetryError](err)
+	if !steered && !errors.Is(err, handlers.ErrIgnore) && policy.On != nil && policy.On(err) {
+		// A Reject may be retried too (celery/app/autoretry.py).
+		most := func(n int64) int64 { return n - 1 }
+		retry, steered = &handlers.RetryError{Cause: err, In: policy.Countdown(retries, most)}, true
+	}
+	if steered {
+		r.Exception = protocol.FromError(retry.Cause)
+		if limit, unlimited := policy.Limit(); !unlimited && retries >= limit {
+			r.Ending = Failed
+			if r.Exception == nil {
+				r.Exception = &protocol.Exception{Module: "celery.exceptions", Type: "MaxRetriesExceededError", Cause: err}
+			}
+			return r
+		}
+		r.Ending, r.Countdown, r.ETA = Retried, retry.In, retry.ETA
+		if retry.In < 0 {
+			r.Countdown = policy.Wait()
+		}
+		return r
+	}
+	if errors.Is(err, handlers.ErrIgnore) {
+		r.Ending = Ignored
+		return r
+	}
+	if reject, ok := errors.AsType[*handlers.RejectError](err); ok {
+		r.Ending, r.Exception = Rejected, protocol.FromError(reject.Cause)
+		if reject.Requeue {
+			r.Ending = Requeued
+		}
+		return r
+	}
+	r.Ending = Failed
+	r.Exception = protocol.FromError(err)
+	if errors.Is(err, handlers.ErrSoftLimit) {
+		r.Exception = &protocol.Exception{Module: "billiard.exceptions", Type: "SoftTimeLimitExceeded", Cause: err}
+	}
+	return r
+}
+
+// encoded is v as a message carries it.
+func encoded(what string, v any) protocol.Value {
+	value, err := roundTrip(v)
+	if err != nil {
+		panic(fmt.Sprintf("handlerstest: %s (%T): %v", what, v, err))
+	}
+	return value
+}
+
+// roundTrip is v as it arrives at the other side.
+func roundTrip(v any) (protocol.Value, error) {
+	value, err := protocol.FromGo(v)
+	if err != nil {
+		return nil, err
+	}
+	data, err := protocol.AppendJSON(nil, value)
+	if err != nil {
+		return nil, err
+	}
+	return protocol.ParseJSON(data, protocol.Limits{})
+}
+
+// A recorder is the Host of one run.
+type recorder struct {
+	mu      sync.Mutex
+	reports []Report // guarded by mu
+	over    bool     // guarded by mu
+}
+
+var _ handlers.Host = (*recorder)(nil)
+
+func (r *recorder) Report(ctx context.Context, s protocol.State, meta protocol.Value) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	meta, err := roundTrip(meta)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return ErrOver
+	}
+	r.reports = append(r.reports, Report{State: s, Meta: meta})
+	return nil
+}
+
+func (r *recorder) close() []Report {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	return slices.Clone(r.reports)
+}
