@@ -8,6 +8,7 @@ package resultbackend
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -42,4 +43,11 @@ type Record struct {
 // Loader is implemented by backends that can be read. A missing result is ErrNotFound.
 type Loader interface {
 	Load(ctx context.Context, taskID string) (protocol.Result, error)
+}
+
+// Allows reports whether the record may replace one of state old (PENDING: there is none): nothing
+// replaces SUCCESS, and Over names what else it must be. A state alone decides; whoever stores must see
+// to it that nobody writes in between.
+func (r Record) Allows(old protocol.State) bool {
+	return old != protocol.Success && (r.Over == nil || slices.Contains(r.Over, old))
 }
