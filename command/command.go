@@ -1,0 +1,122 @@
+// Package command is Stalk's command line: flags, settings, signals, printing and exit codes around a
+// worker. Main owns the process; Run is the same without the process, for tests and for programs that
+// want to keep their main.
+//
+// It decides nothing about tasks: it builds a worker.Config from what Celery's users already have (flags,
+// CELERY_* variables, a file of Celery's lower-case settings) and says clearly what it cannot use.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stalkworker/stalk/handlers"
+)
+
+// Version is what --version and the banner print.
+const Version = "0.1.0"
+
+// Main runs the command line over the given tasks and ends the process. It is all a user's main needs:
+//
+//	func main() { command.Main(handlers.Func("thumbs.make", thumb)) }
+func Main(hs ...handlers.Handler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, hs, os.Args, process{
+		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals,
+	})
+	cancel()
+	os.Exit(code)
+}
+
+// Run is Main without the process: args as os.Args, ctx in place of the first signal. It returns the
+// exit code: 0 after a clean end, 1 when something failed or tasks were cut short, 2 when the command
+// line or a setting is wrong.
+func Run(ctx context.Context, hs []handlers.Handler, args []string, stdout, stderr io.Writer) int {
+	return run(ctx, hs, args, process{stdout: stdout, stderr: stderr, environ: os.Environ()})
+}
+
+// A process is what a command may touch of the world.
+type process struct {
+	stdout, stderr io.Writer
+	environ        []string
+	signals        <-chan os.Signal // nil: none come
+}
+
+// usageError is a mistake in what the user gave: exit code 2.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func run(ctx context.Context, hs []handlers.Handler, args []string, p process) int {
+	app := &cli.App{
+		Name:            "stalk",
+		Usage:           "a Go worker beside Celery",
+		Version:         Version,
+		Flags:           globalFlags(),
+		Commands:        commands(hs, p),
+		Writer:          p.stdout,
+		ErrWriter:       p.stderr,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		HideHelpCommand: true,
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("no such command: %q; stalk --help lists them", name)}
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
+	err := app.RunContext(ctx, args)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(p.stderr, "stalk: %v\n", err)
+		return 2
+	default:
+		fmt.Fprintf(p.stderr, "stalk: %v\n", err)
+		return 1
+	}
+}
+
+// Commands are the commands over the given tasks, to mount into another cli.App with append. Signals
+// are that App's business: the commands stop when its context is done.
+func Commands(hs ...handlers.Handler) []*cli.Command {
+	return commands(hs, process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()})
+}
+
+func commands(hs []handlers.Handler, p process) []*cli.Command {
+	wrong := func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+	return []*cli.Command{
+		{
+			Name:         "worker",
+			Usage:        "take tasks from the broker and run them",
+			Flags:        append(workerFlags(), globalFlags()...),
+			OnUsageError: wrong,
+			Action: func(c *cli.Context) error {
+				if c.Args().Present() {
+					return usageError{fmt.Errorf("worker takes no arguments, got %q", c.Args().First())}
+				}
+				return runWorker(c, hs, p)
+			},
+		},
+		{
+			Name:         "demo",
+			Usage:        "run a worker with an embedded broker, to try things without a server",
+			Flags:        append(demoFlags(), globalFlags()...),
+			OnUsageError: wrong,
+			Action:       func(c *cli.Context) error { return runDemo(c, hs, p) },
+		},
+	}
+}

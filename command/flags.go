@@ -1,0 +1,184 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// globalFlags are accepted before and after the command, as Celery's own are before it.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "broker", Aliases: []string{"b"}, Usage: "broker `URL`: amqp://, amqps://, redis://, rediss://, sentinel://, redis+socket://; several separated by ';'"},
+		&cli.StringFlag{Name: "result-backend", Usage: "result `URL`: redis://..., rpc://, or disabled://"},
+		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` of Celery's lower-case settings"},
+		&cli.StringFlag{Name: "workdir", Usage: "change to this `FOLDER` first"},
+		&cli.StringFlag{Name: "app", Aliases: []string{"A"}, Usage: "ignored: there is no Python app to load"},
+		&cli.BoolFlag{Name: "no-color", Aliases: []string{"C"}, Usage: "accepted: the output has no colours"},
+		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no banner"},
+	}
+}
+
+func workerFlags() []cli.Flag {
+	return append([]cli.Flag{
+		&cli.StringFlag{Name: "hostname", Aliases: []string{"n"}, Usage: "node `NAME`; expands %h, %n and %d", Value: "celery@%h"},
+		&cli.StringSliceFlag{Name: "queues", Aliases: []string{"Q"}, Usage: "consume these, comma separated"},
+		&cli.StringSliceFlag{Name: "exclude-queues", Aliases: []string{"X"}, Usage: "consume all but these"},
+		&cli.StringFlag{Name: "concurrency", Aliases: []string{"c"}, Usage: "tasks at a time: a `NUMBER` or auto (default: the CPUs)"},
+		&cli.StringFlag{Name: "loglevel", Aliases: []string{"l"}, Usage: "DEBUG, INFO, WARNING, ERROR or CRITICAL", Value: "WARNING"},
+		&cli.StringFlag{Name: "logfile", Aliases: []string{"f"}, Usage: "append the log to this `FILE`; default: standard error"},
+		&cli.StringFlag{Name: "pidfile", Usage: "write the process id to this `FILE` while running"},
+		&cli.IntFlag{Name: "prefetch-multiplier", Usage: "messages taken per slot (RabbitMQ)"},
+		&cli.Float64Flag{Name: "time-limit", Usage: "hard time limit, `SECONDS`"},
+		&cli.Float64Flag{Name: "soft-time-limit", Usage: "soft time limit, `SECONDS`"},
+		&cli.DurationFlag{Name: "grace", Usage: "at shutdown, how long running tasks may finish; 0: as long as they need, as Celery's warm shutdown"},
+		&cli.StringSliceFlag{Name: "serve", Usage: "serve only these `TASKS` (names or globs, comma separated)"},
+		&cli.StringSliceFlag{Name: "alias", Usage: "serve a task under another name too: `NEW=NAME`, repeatable"},
+		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},
+		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`", EnvVars: []string{"STALK_MEDIA_ROOT"}},
+	}, withoutMeaning()...)
+}
+
+// meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line.
+var meaningless = []struct {
+	flag cli.Flag
+	why  string
+}{
+	{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines"},
+	{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes"},
+	{&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}}, "a message is taken only when a slot is free"},
+	{&cli.BoolFlag{Name: "disable-prefetch"}, "a message is taken only when a slot is free"},
+	{&cli.BoolFlag{Name: "task-events", Aliases: []string{"E", "events"}}, "events are not sent yet"},
+	{&cli.BoolFlag{Name: "without-gossip"}, "there is no gossip"},
+	{&cli.BoolFlag{Name: "without-mingle"}, "there is no mingle"},
+	{&cli.BoolFlag{Name: "without-heartbeat"}, "event heartbeats are not sent yet"},
+	{&cli.IntFlag{Name: "heartbeat-interval"}, "event heartbeats are not sent yet"},
+	{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes"},
+	{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes"},
+	{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import"},
+	{&cli.StringFlag{Name: "statedb", Aliases: []string{"S"}}, "no state is kept between runs yet"},
+}
+
+// refused are Celery's worker flags that would do something else than their user expects.
+var refused = []struct {
+	flag cli.Flag
+	do   string
+}{
+	{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "run celery beat as a process of its own"},
+	{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "let systemd, a container or nohup run it in the background"},
+	{&cli.StringFlag{Name: "autoscale"}, "choose a fixed -c"},
+	{&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}}, "run celery purge"},
+	{&cli.StringFlag{Name: "uid"}, "start it as that user"},
+	{&cli.StringFlag{Name: "gid"}, "start it as that group"},
+	{&cli.StringFlag{Name: "umask"}, "set the umask before starting it"},
+}
+
+func withoutMeaning() []cli.Flag {
+	var flags []cli.Flag
+	for _, m := range meaningless {
+		flags = append(flags, m.flag)
+	}
+	for _, r := range refused {
+		flags = append(flags, r.flag)
+	}
+	return flags
+}
+
+// checkFlags refuses what cannot be had and returns a line for each flag that changes nothing.
+func checkFlags(c *cli.Context) (notes []string, err error) {
+	for _, r := range refused {
+		if name := r.flag.Names()[0]; isSet(c, name) {
+			return nil, usageError{fmt.Errorf("--%s is not offered here: %s", name, r.do)}
+		}
+	}
+	for _, m := range meaningless {
+		if name := m.flag.Names()[0]; isSet(c, name) {
+			notes = append(notes, fmt.Sprintf("--%s has no effect: %s", name, m.why))
+		}
+	}
+	return notes, nil
+}
+
+// given is the text of a global flag, given after the command or before it.
+func given(c *cli.Context, name string) (string, bool) {
+	for _, level := range c.Lineage() {
+		if slices.Contains(level.LocalFlagNames(), name) {
+			return level.String(name), true
+		}
+	}
+	return "", false
+}
+
+func givenBool(c *cli.Context, name string) bool {
+	for _, level := range c.Lineage() {
+		if slices.Contains(level.LocalFlagNames(), name) {
+			return level.Bool(name)
+		}
+	}
+	return false
+}
+
+func isSet(c *cli.Context, name string) bool {
+	for _, level := range c.Lineage() {
+		if slices.Contains(level.LocalFlagNames(), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// list splits the values of a repeatable flag at commas.
+func list(values []string) []string {
+	var out []string
+	for _, v := range values {
+		for part := range strings.SplitSeq(v, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				out = append(out, part)
+			}
+		}
+	}
+	return out
+}
+
+// nodeName expands Celery's %h (host name), %n (its first part) and %d (the rest), and puts celery@ in
+// front of a bare host.
+func nodeName(format string) (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("-n: the host name cannot be read: %w", err)
+	}
+	short, domain, _ := strings.Cut(host, ".")
+	name := strings.NewReplacer("%%", "%", "%h", host, "%n", short, "%d", domain).Replace(format)
+	if !strings.Contains(name, "@") {
+		name += "@" + host
+	}
+	if strings.ContainsAny(name, " \t\n") || strings.HasPrefix(name, "@") {
+		return "", usageError{fmt.Errorf("-n %q: a node name is name@host without spaces", format)}
+	}
+	return name, nil
+}
+
+// concurrency reads -c: a number, or auto for the CPUs (0).
+func concurrency(text string) (int, error) {
+	if text == "" || text == "auto" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 100000 {
+		return 0, usageError{fmt.Errorf("-c %q: want a number from 1, or auto", text)}
+	}
+	return n, nil
+}
+
+func flagSeconds(c *cli.Context, name string) (time.Duration, error) {
+	f := c.Float64(name)
+	if !(f >= 0) || f > 1e9 {
+		return 0, usageError{fmt.Errorf("--%s %v: want seconds, 0 or more", name, f)}
+	}
+	return time.Duration(f * float64(time.Second)), nil
+}

@@ -1,0 +1,273 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// settings are Celery's settings by their lower-case names, from a --config file and CELERY_* variables.
+// Each read notes that the setting has a meaning here; what nobody read is reported once, by name.
+type settings struct {
+	values map[string]any
+	source map[string]string // where each came from, for errors
+	read   map[string]bool
+	errs   []error
+}
+
+// loadSettings reads the YAML file at path ("" for none), then the environment over it.
+func loadSettings(path string, environ []string) (*settings, error) {
+	s := &settings{values: map[string]any{}, source: map[string]string{}, read: map[string]bool{}}
+	if path != "" {
+		if err := s.file(path); err != nil {
+			return nil, err
+		}
+	}
+	return s, s.environment(environ)
+}
+
+func (s *settings) file(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	var doc map[string]any
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("--config %s: not a YAML mapping of settings: %w", path, err)
+	}
+	var errs []error
+	for _, name := range sortedKeys(doc) {
+		if !slices.Contains(celerySettings, name) {
+			errs = append(errs, fmt.Errorf("--config %s: %q is no Celery setting%s", path, name, suggestion(name)))
+			continue
+		}
+		s.values[name], s.source[name] = doc[name], "--config "+path
+	}
+	return errors.Join(errs...)
+}
+
+// environment takes CELERY_<SETTING> for every setting of Celery, its value read as a YAML scalar or
+// flow collection. Celery's own other variables (CELERY_WORKER_REVOKES_MAX, ...) are left alone.
+func (s *settings) environment(environ []string) error {
+	var errs []error
+	for _, kv := range environ {
+		key, text, _ := strings.Cut(kv, "=")
+		name, ok := strings.CutPrefix(key, "CELERY_")
+		if !ok || name != strings.ToUpper(name) {
+			continue
+		}
+		name = strings.ToLower(name)
+		if !slices.Contains(celerySettings, name) {
+			continue
+		}
+		var v any = text
+		if !textSetting(name) {
+			if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", key, err))
+				continue
+			}
+		}
+		s.values[name], s.source[name] = v, key
+	}
+	return errors.Join(errs...)
+}
+
+// textSetting names the settings whose value is text as it stands, whatever it looks like.
+func textSetting(name string) bool {
+	return strings.HasSuffix(name, "_url") || name == "result_backend" || strings.HasSuffix(name, "_password")
+}
+
+// suggestion points from Django's and Celery 3's spellings to the one wanted here.
+func suggestion(name string) string {
+	low := strings.ToLower(name)
+	for _, candidate := range []string{low, strings.TrimPrefix(low, "celery_")} {
+		if candidate != name && slices.Contains(celerySettings, candidate) {
+			return fmt.Sprintf("; write %q", candidate)
+		}
+	}
+	best, least := "", 4
+	for _, known := range celerySettings {
+		if d := distance(low, known); d < least {
+			best, least = known, d
+		}
+	}
+	if best != "" {
+		return fmt.Sprintf("; did you mean %q?", best)
+	}
+	return "; use the lower-case names of the Celery documentation"
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for i := range row {
+		row[i] = i
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// unread names the settings that were given and never asked for.
+func (s *settings) unread() []string {
+	var names []string
+	for name := range s.values {
+		if !s.read[name] {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	return names
+}
+
+func (s *settings) get(name string) (any, bool) {
+	s.read[name] = true
+	v, ok := s.values[name]
+	return v, ok && v != nil
+}
+
+func (s *settings) bad(name, want string, got any) {
+	s.errs = append(s.errs, fmt.Errorf("%s: %s is %v, want %s", s.source[name], name, got, want))
+}
+
+func (s *settings) text(name, otherwise string) string {
+	v, ok := s.get(name)
+	if !ok {
+		return otherwise
+	}
+	text, ok := v.(string)
+	if !ok {
+		s.bad(name, "text", v)
+	}
+	return text
+}
+
+// texts is a list of texts; one text is a list of one, split at sep when sep is not empty.
+func (s *settings) texts(name, sep string) []string {
+	v, ok := s.get(name)
+	if !ok {
+		return nil
+	}
+	switch v := v.(type) {
+	case string:
+		if sep != "" {
+			return strings.Split(v, sep)
+		}
+		return []string{v}
+	case []any:
+		var out []string
+		for _, e := range v {
+			text, ok := e.(string)
+			if !ok {
+				s.bad(name, "a list of texts", v)
+				return nil
+			}
+			out = append(out, text)
+		}
+		return out
+	}
+	s.bad(name, "text or a list of texts", v)
+	return nil
+}
+
+func (s *settings) flag(name string, otherwise bool) bool {
+	if p := s.maybe(name); p != nil {
+		return *p
+	}
+	return otherwise
+}
+
+// maybe is a boolean that may be absent or null.
+func (s *settings) maybe(name string) *bool {
+	v, ok := s.get(name)
+	if !ok {
+		return nil
+	}
+	b, ok := v.(bool)
+	if !ok {
+		s.bad(name, "true or false", v)
+		return nil
+	}
+	return &b
+}
+
+func (s *settings) whole(name string, otherwise int) int {
+	v, ok := s.get(name)
+	if !ok {
+		return otherwise
+	}
+	n, ok := v.(int)
+	if !ok {
+		s.bad(name, "a whole number", v)
+	}
+	return n
+}
+
+// seconds is a duration given as a number of seconds; absent, null and 0 give otherwise.
+func (s *settings) seconds(name string, otherwise time.Duration) time.Duration {
+	v, ok := s.get(name)
+	if !ok {
+		return otherwise
+	}
+	var f float64
+	switch v := v.(type) {
+	case int:
+		f = float64(v)
+	case float64:
+		f = v
+	case string:
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil {
+			s.bad(name, "a number of seconds", v)
+			return otherwise
+		}
+		f = n
+	default:
+		s.bad(name, "a number of seconds", v)
+		return otherwise
+	}
+	if !(f >= 0) || f > math.MaxInt64/float64(time.Second)/2 {
+		s.bad(name, "a number of seconds, 0 or more", v)
+		return otherwise
+	}
+	return time.Duration(f * float64(time.Second))
+}
+
+func (s *settings) mapping(name string) map[string]any {
+	v, ok := s.get(name)
+	if !ok {
+		return nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		s.bad(name, "a mapping", v)
+	}
+	return m
+}
+
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

@@ -1,0 +1,195 @@
+// Package dial turns broker and result URLs into the driver that serves them. It is the one place that
+// knows every driver: a new one is a package and a case here.
+//
+// It reads Celery's URLs and option mappings and builds settings only; no connection is made.
+package dial
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/resultbackend/redisresult"
+	"github.com/stalkworker/stalk/resultbackend/rpcresult"
+	"github.com/stalkworker/stalk/transports"
+	"github.com/stalkworker/stalk/transports/rabbitmq"
+	"github.com/stalkworker/stalk/transports/redisbroker"
+)
+
+// BrokerOptions are Celery's settings around broker_url. The zero value is Celery's default.
+type BrokerOptions struct {
+	Transport      map[string]any // broker_transport_options
+	SSL            any            // broker_use_ssl: nil, a boolean, or a mapping
+	Heartbeat      time.Duration  // of RabbitMQ; 0: 10 s
+	ConnectTimeout time.Duration  // 0: 4 s
+	Failover       string         // broker_failover_strategy; "": round-robin
+	Node           string         // shown to RabbitMQ's operators
+	Logger         *slog.Logger   // for what a driver does in the background; nil: discard
+}
+
+// Broker returns the transport of a broker URL, or of a failover list separated by ";".
+func Broker(url string, o BrokerOptions) (transports.Transport, error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	switch scheme := scheme(url); scheme {
+	case "amqp", "amqps", "pyamqp", "":
+		tls, err := rabbitTLS(o.SSL)
+		if err != nil {
+			return nil, err
+		}
+		return ok(rabbitmq.New(rabbitmq.Config{
+			URL: url, TLS: tls, Heartbeat: o.Heartbeat, ConnectTimeout: o.ConnectTimeout, Name: o.Node,
+			FailoverStrategy: o.Failover, Options: o.Transport,
+			Notify: func(queue string, err error) {
+				if err == nil {
+					log.Info("queue is being consumed again", "queue", queue)
+					return
+				}
+				log.Warn("queue cannot be consumed yet; trying again", "queue", queue, "err", err)
+			},
+		}))
+	case "redis", "rediss", "redis+socket", "sentinel":
+		ssl, err := mapping("broker_use_ssl", o.SSL)
+		if err != nil {
+			return nil, err
+		}
+		return ok(redisbroker.New(redisbroker.Config{URL: url, Options: o.Transport, SSL: ssl, Warn: log.Warn}))
+	default:
+		return nil, fmt.Errorf("dial: broker URL scheme %q is not one of amqp, amqps, pyamqp, redis, rediss, redis+socket, sentinel", scheme)
+	}
+}
+
+// ok keeps a nil driver from becoming a non-nil interface.
+func ok[T transports.Transport](t T, err error) (transports.Transport, error) {
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// ResultOptions are Celery's settings around result_backend. Expires 0 keeps results for ever.
+type ResultOptions struct {
+	Transport      map[string]any       // result_backend_transport_options
+	SSL            map[string]any       // redis_backend_use_ssl
+	Expires        time.Duration        // result_expires
+	FailureExpires *time.Duration       // result_failure_expires; nil: Expires
+	Persistent     bool                 // result_persistent, of rpc
+	Encoding       protocol.Encoding    // result_serializer and timezone
+	Broker         transports.Transport // where rpc sends its replies
+}
+
+// Results returns the backend of a result URL; nil, without error, for "" and "disabled://".
+func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
+	switch scheme := scheme(url); scheme {
+	case "", "disabled":
+		if scheme == "" && url != "" && url != "disabled" {
+			return Results(url+"://", o) // "rpc" alone, as Celery allows
+		}
+		return nil, nil
+	case "redis", "rediss", "redis+socket", "sentinel":
+		b, err := redisresult.New(redisresult.Config{
+			URL: url, Options: o.Transport, SSL: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires, Encoding: o.Encoding,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	case "rpc", "amqp":
+		if o.Broker == nil {
+			return nil, fmt.Errorf("dial: rpc:// needs a broker to send its replies through")
+		}
+		b, err := rpcresult.New(rpcresult.Config{Transport: o.Broker, Persistent: o.Persistent, Encoding: o.Encoding})
+		if err != nil {
+			return nil, err
+		}
+		return b, nil
+	default:
+		return nil, fmt.Errorf("dial: result URL scheme %q is not one of redis, rediss, redis+socket, sentinel, rpc, disabled; "+
+			"for another store let a Python worker run the tasks whose results are read", scheme)
+	}
+}
+
+// scheme is the part before "://" in lower case; "" when there is none.
+func scheme(url string) string {
+	s, _, found := strings.Cut(url, "://")
+	if !found {
+		return ""
+	}
+	return strings.ToLower(s)
+}
+
+// rabbitTLS reads broker_use_ssl as py-amqp does: true, or ssl arguments by their Python names.
+func rabbitTLS(v any) (*rabbitmq.TLS, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case bool:
+		if !v {
+			return nil, nil
+		}
+		// Python's ssl.wrap_socket defaults check nothing; py-amqp 5 checks only when told to.
+		return &rabbitmq.TLS{Insecure: true}, nil
+	case map[string]any:
+		t := &rabbitmq.TLS{}
+		for key, value := range v {
+			text, isText := value.(string)
+			switch key {
+			case "ca_certs":
+				t.CAFile = text
+			case "certfile":
+				t.CertFile = text
+			case "keyfile":
+				t.KeyFile = text
+			case "server_hostname":
+				t.ServerName = text
+			case "cert_reqs":
+				t.Insecure = noCheck(value)
+				continue
+			default:
+				return nil, fmt.Errorf("dial: broker_use_ssl: %q is not one of ca_certs, certfile, keyfile, cert_reqs, server_hostname", key)
+			}
+			if !isText {
+				return nil, fmt.Errorf("dial: broker_use_ssl: %s is %v, want text", key, value)
+			}
+		}
+		if _, given := v["cert_reqs"]; !given && t.CAFile == "" {
+			t.Insecure = true
+		}
+		return t, nil
+	}
+	return nil, fmt.Errorf("dial: broker_use_ssl is %v, want true, false or a mapping", v)
+}
+
+// noCheck reports whether cert_reqs means ssl.CERT_NONE.
+func noCheck(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case int:
+		return v == 0
+	case string:
+		s := strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(v, "ssl."), "CERT_"))
+		return s == "none"
+	}
+	return false
+}
+
+func mapping(name string, v any) (map[string]any, error) {
+	switch v := v.(type) {
+	case nil:
+		return nil, nil
+	case map[string]any:
+		return v, nil
+	case bool:
+		if !v {
+			return nil, nil
+		}
+		return map[string]any{}, nil
+	}
+	return nil, fmt.Errorf("dial: %s is %v, want a mapping", name, v)
+}
