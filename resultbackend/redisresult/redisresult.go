@@ -1,0 +1,156 @@
+package redisresult
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/internal/redisopt"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+)
+
+// DefaultExpires is Celery's result_expires when it is not set.
+const DefaultExpires = 24 * time.Hour
+
+// maxValue is what a Redis string holds.
+const maxValue = 512 << 20
+
+// A Config says where and how. URL is required.
+type Config struct {
+	URL     string         // result_backend
+	Options map[string]any // result_backend_transport_options; nil: none. retry_policy is the worker's affair and ignored here
+	TLS     map[string]any // redis_backend_use_ssl; nil: none
+
+	Expires        *time.Duration // result_expires; nil: DefaultExpires; under a second: for ever, as Celery takes it
+	FailureExpires *time.Duration // result_failure_expires, of state FAILURE only; nil: as Expires
+
+	Encoding protocol.Encoding // result_serializer, result_compression, the zone of date_done
+	Limits   protocol.Limits   // what reading a record may cost
+}
+
+// A Backend is the store. It is safe for concurrent use; New makes one.
+type Backend struct {
+	client   *redis.Client
+	address  string
+	warnings []string
+	prefix   string // of every key
+	expires  int64  // seconds; 0: for ever
+	failures int64
+	encoding protocol.Encoding
+	limits   protocol.Limits
+
+	unscripted atomic.Bool // set once when the server forbids scripts
+}
+
+var (
+	_ resultbackend.Backend = (*Backend)(nil)
+	_ resultbackend.Loader  = (*Backend)(nil)
+)
+
+// New checks cfg and returns a Backend, which connects when it is first used.
+func New(cfg Config) (*Backend, error) {
+	var errs []error
+	prefix, err := keyPrefix(cfg.Options)
+	errs = append(errs, err)
+	expires, err := seconds("Expires", cfg.Expires, int64(DefaultExpires/time.Second))
+	errs = append(errs, err)
+	failures, err := seconds("FailureExpires", cfg.FailureExpires, expires)
+	errs = append(errs, err)
+	if _, err := (protocol.Result{}).Encode(cfg.Encoding); err != nil {
+		errs = append(errs, fmt.Errorf("redisresult: Config.Encoding: %w", err))
+	}
+	opts, err := redisopt.Results(cfg.URL, cfg.Options, cfg.TLS)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("redisresult: %w", err))
+	} else if len(opts.Servers) > 1 {
+		errs = append(errs, errors.New("redisresult: a result URL names one server, or sentinels"))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &Backend{
+		client:   opts.Client(0, redisopt.Tune{}),
+		address:  opts.String(),
+		warnings: opts.Warnings,
+		prefix:   prefix + "celery-task-meta-",
+		expires:  expires,
+		failures: failures,
+		encoding: cfg.Encoding,
+		limits:   cfg.Limits,
+	}, nil
+}
+
+// keyPrefix reads global_keyprefix: Celery sets an underscore behind it unless it ends in a separator.
+func keyPrefix(options map[string]any) (string, error) {
+	switch p := options["global_keyprefix"].(type) {
+	case nil:
+		return "", nil
+	case string:
+		if p != "" && !strings.ContainsRune(":_-.", rune(p[len(p)-1])) {
+			p += "_"
+		}
+		return p, nil
+	default:
+		return "", fmt.Errorf("redisresult: option %q is a %T, want text", "global_keyprefix", p)
+	}
+}
+
+// seconds is a lifetime as Celery takes it: whole seconds, 0 for ever.
+func seconds(field string, d *time.Duration, unset int64) (int64, error) {
+	switch {
+	case d == nil:
+		return unset, nil
+	case *d < 0:
+		return 0, fmt.Errorf("redisresult: Config.%s is %v, want 0 or more", field, *d)
+	}
+	return int64(*d / time.Second), nil
+}
+
+// String is the address with any password masked.
+func (b *Backend) String() string { return b.address }
+
+// Warnings are what should be told at start about these settings.
+func (b *Backend) Warnings() []string { return b.warnings }
+
+// Close ends the connections. Stores and Loads after it are ErrUnavailable.
+func (b *Backend) Close() error {
+	if err := b.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
+		return fmt.Errorf("redisresult: %v", err)
+	}
+	return nil
+}
+
+// Load reads the record of a task, whoever wrote it, compressed or not. A record that cannot be read is
+// a *protocol.DecodeError.
+func (b *Backend) Load(ctx context.Context, taskID string) (protocol.Result, error) {
+	data, err := b.client.Get(ctx, b.prefix+taskID).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return protocol.Result{}, fmt.Errorf("redisresult: task %q: %w", taskID, resultbackend.ErrNotFound)
+	}
+	if err != nil {
+		return protocol.Result{}, b.failed(ctx, err)
+	}
+	return b.decode(data)
+}
+
+func (b *Backend) decode(data []byte) (protocol.Result, error) {
+	return protocol.DecodeResult(b.encoding.Serializer, data, b.limits)
+}
+
+// failed maps an error of the driver to ours. Redis tells its errors apart by their text alone; here it
+// is enough to know the one that can never go away.
+func (b *Backend) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("redisresult: %w: %w", resultbackend.ErrUnavailable, ctx.Err())
+	}
+	if redis.HasErrorPrefix(err, "Protocol error: invalid bulk length") || redis.HasErrorPrefix(err, "string exceeds maximum allowed size") {
+		return fmt.Errorf("redisresult: %w: %v", resultbackend.ErrTooLarge, err)
+	}
+	return fmt.Errorf("redisresult: %s: %w: %v", b.address, resultbackend.ErrUnavailable, err)
+}
