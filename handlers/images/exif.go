@@ -48,7 +48,9 @@ func jpegMetadata(data []byte) metadata {
 		if start < 0 {
 			break
 		}
-		rest = bytes.TrimLeft(rest[start:], "\xff")
+		for rest = rest[start:]; len(rest) > 0 && rest[0] == 0xff; { // a marker may be padded with more FF
+			rest = rest[1:]
+		}
 		if len(rest) < 3 {
 			break
 		}
