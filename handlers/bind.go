@@ -23,7 +23,7 @@ func (s *shape) bind(called string, in reflect.Value, args []protocol.Value, kwa
 		case call.bound[i]:
 			err = f.store(called, target, call.values[i])
 		case f.hasDefault:
-			err = f.store(called, target, f.defaultValue())
+			err = f.store(called, target, f.fallback)
 		}
 		if err != nil {
 			return err
@@ -156,7 +156,7 @@ func (f *field) store(called string, target reflect.Value, v protocol.Value) err
 func (f *field) storeRest(called string, target reflect.Value, values []protocol.Value) error {
 	list := reflect.MakeSlice(f.typ, len(values), len(values))
 	for i, v := range values {
-		if err := store(called, fmt.Sprintf("*%s[%d]", f.name, i), list.Index(i), v); err != nil {
+		if err := store(called, fmt.Sprintf("%s[%d]", f.name, i), list.Index(i), v); err != nil {
 			return err
 		}
 	}
@@ -167,8 +167,7 @@ func (f *field) storeRest(called string, target reflect.Value, values []protocol
 // storeOthers fills the **kwargs field, which is never nil afterwards.
 func (f *field) storeOthers(called string, target reflect.Value, values *protocol.Object) error {
 	if f.typ == objectType {
-		target.Set(reflect.ValueOf(values))
-		return nil
+		return store(called, f.name, target, values) // a copy of its own
 	}
 	target.Set(reflect.MakeMapWithSize(f.typ, values.Len()))
 	for _, m := range values.Members() {
@@ -183,37 +182,19 @@ func (f *field) storeOthers(called string, target reflect.Value, values *protoco
 
 // store puts v into target, or says which argument it did not fit.
 func store(called, name string, target reflect.Value, v protocol.Value) error {
-	t := target.Type()
-	if t == valueType {
-		if v != nil {
-			target.Set(reflect.ValueOf(v))
-		}
+	// ToGo has a nil slice or map for None, which a parameter annotated list or dict does not mean.
+	if v == nil && !takesNone(target.Type()) {
+		return typeError(called, "argument '%s': want %s, got NoneType", name, typeWord(target.Type(), nil))
+	}
+	err := protocol.ToGo(v, target.Addr().Interface())
+	if err == nil {
 		return nil
 	}
-	if v == nil && !takesNone(t) {
-		return misfit(called, name, t, v, nil)
+	why := err
+	if e, ok := errors.AsType[*protocol.DecodeError](err); ok {
+		name, why = name+e.Part, e.Err
 	}
-	if err := protocol.ToGo(v, target.Addr().Interface()); err != nil {
-		return misfit(called, name, t, v, err)
-	}
-	return nil
-}
-
-// misfit is the TypeError of a value that its parameter cannot hold. The types say it best unless they are
-// the same: a number out of range, an element of a list.
-func misfit(called, name string, t reflect.Type, v protocol.Value, cause error) error {
-	want, got := typeWord(t, nil), pythonType(v)
-	e := typeError(called, "argument '%s': want %s, got %s", name, want, got)
-	if base, _, _ := strings.Cut(strings.TrimSuffix(want, " | None"), "["); cause != nil && (base == got || base == "Any") {
-		text := cause.Error()
-		if encode, ok := errors.AsType[*protocol.EncodeError](cause); ok {
-			text = encode.Err.Error()
-			if encode.Part != "" {
-				text = encode.Part + ": " + text
-			}
-		}
-		e = typeError(called, "argument '%s': %s", name, text)
-	}
-	e.Cause = cause
-	return e
+	misfit := typeError(called, "argument '%s': %v", name, why)
+	misfit.Cause = err
+	return misfit
 }

@@ -255,10 +255,11 @@ func TestBindWrongType(t *testing.T) {
 		{"None for an int", []any{nil}, nil, "scale() argument 'x': want int, got NoneType"},
 		{"None for a default", []any{int64(1), nil}, nil, "scale() argument 'scale': want float, got NoneType"},
 		{"an int for a str", []any{int64(1), 1.0, int64(1)}, nil, "scale() argument 'name': want str, got int"},
-		{"a str for a list", []any{int64(1)}, []protocol.Member{{Key: "sizes", Value: "1"}}, "scale() argument 'sizes': want list[int], got str"},
-		{"a list for a dict", []any{int64(1)}, []protocol.Member{{Key: "tags", Value: []any{}}}, "scale() argument 'tags': want dict[str, int], got list"},
-		{"a dict for a pointer", []any{int64(1)}, []protocol.Member{{Key: "label", Value: &protocol.Object{}}}, "scale() argument 'label': want str | None, got dict"},
+		{"a str for a list", []any{int64(1)}, []protocol.Member{{Key: "sizes", Value: "1"}}, "scale() argument 'sizes': want list, got str"},
+		{"a list for a dict", []any{int64(1)}, []protocol.Member{{Key: "tags", Value: []any{}}}, "scale() argument 'tags': want dict, got list"},
+		{"a dict for a pointer", []any{int64(1)}, []protocol.Member{{Key: "label", Value: &protocol.Object{}}}, "scale() argument 'label': want str, got dict"},
 		{"how it was called comes first", []any{"7"}, []protocol.Member{{Key: "z", Value: nil}}, "scale() got an unexpected keyword argument 'z'"},
+		{"a wrong element is named", []any{int64(1), 1.0, "n", []any{int64(1), "2"}}, nil, "scale() argument 'sizes[1]': want int, got str"},
 		{"the first wrong value in order", []any{"7", "8"}, nil, "scale() argument 'x': want int, got str"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -270,23 +271,77 @@ func TestBindWrongType(t *testing.T) {
 			}
 		})
 	}
-	for _, tt := range []struct {
-		name   string
-		args   []any
-		starts string
-	}{
-		{"an int out of range", []any{huge}, "scale() argument 'x': "},
-		{"a wrong element", []any{int64(1), 1.0, "n", []any{int64(1), "2"}}, "scale() argument 'sizes': "},
+	_, err := typed(t, []any{huge})
+	if e, ok := errors.AsType[*protocol.Exception](err); !ok || e.Type != "TypeError" || !strings.HasPrefix(e.Error(), "TypeError: scale() argument 'x': ") || strings.Contains(e.Error(), "got int") {
+		t.Errorf("an int out of range: %v, want a TypeError that says so", err)
+	} else if _, ok := errors.AsType[*protocol.DecodeError](err); !ok {
+		t.Errorf("%v does not wrap the DecodeError", err)
+	}
+}
+
+// TestBindVariadicTypes: *args and **kwargs may have element types, and say which element does not fit.
+func TestBindVariadicTypes(t *testing.T) {
+	t.Parallel()
+	type in struct {
+		Sizes []int             `json:"sizes" celery:"*args"`
+		Names map[string]string `json:"names" celery:"**kwargs"`
+	}
+	h := Func("f", func(_ context.Context, arg in) (in, error) { return arg, nil })
+	run := func(args []any, kwargs *protocol.Object) (any, error) {
+		return h.Invoke()(t.Context(), &protocol.Task{Args: args, Kwargs: kwargs})
+	}
+	got, err := run([]any{int64(1), int64(2)}, protocol.ObjectOf(protocol.Member{Key: "a b", Value: "c"}))
+	if diff := cmp.Diff(in{[]int{1, 2}, map[string]string{"a b": "c"}}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+	if _, err := run([]any{int64(1), "2"}, nil); err == nil || err.Error() != "TypeError: f() argument 'sizes[1]': want int, got str" {
+		t.Errorf("error = %v", err)
+	}
+	if _, err := run(nil, protocol.ObjectOf(protocol.Member{Key: "k", Value: nil})); err == nil || err.Error() != "TypeError: f() argument 'k': want str, got NoneType" {
+		t.Errorf("error = %v", err)
+	}
+	got, err = run(nil, nil)
+	if diff := cmp.Diff(in{nil, map[string]string{}}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got)\n%s", err, diff)
+	}
+}
+
+// TestHandlersOwnWhatTheyGet: changing an argument must not change the message that a retry sends again.
+func TestHandlersOwnWhatTheyGet(t *testing.T) {
+	t.Parallel()
+	spoil := func(v any) { v.([]any)[0].(*protocol.Object).Set("k", "spoiled") }
+	type in struct {
+		X    any              `json:"x"`
+		Args []any            `json:"args" celery:"*args"`
+		K    *protocol.Object `json:"k" celery:"**kwargs"`
+	}
+	for _, h := range []Handler{
+		Func("func", func(_ context.Context, in in) (any, error) {
+			y, _ := in.K.Get("y")
+			spoil(in.X)
+			spoil(in.Args[0])
+			spoil(y)
+			return nil, nil
+		}),
+		Raw("raw", func(_ context.Context, args []any, kwargs *protocol.Object) (any, error) {
+			y, _ := kwargs.Get("y")
+			spoil(args[0])
+			spoil(args[1])
+			spoil(y)
+			args[0] = nil
+			return nil, nil
+		}),
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			_, err := typed(t, tt.args)
-			e, ok := errors.AsType[*protocol.Exception](err)
-			if !ok || e.Type != "TypeError" || !strings.HasPrefix(e.Args[0].(string), tt.starts) || strings.Contains(e.Args[0].(string), "want int, got int") {
-				t.Errorf("error = %v, want a TypeError that begins %q", err, tt.starts)
-			}
-			t.Log(err)
-		})
+		fresh := func() any { return []any{protocol.ObjectOf(protocol.Member{Key: "k", Value: "v"})} }
+		task := &protocol.Task{Args: []any{fresh(), fresh()}, Kwargs: protocol.ObjectOf(protocol.Member{Key: "y", Value: fresh()})}
+		if _, err := h.Invoke()(t.Context(), task); err != nil {
+			t.Fatal(err)
+		}
+		args, _ := protocol.AppendJSON(nil, task.Args)
+		kwargs, _ := protocol.AppendJSON(nil, task.Kwargs)
+		if got, want := string(args)+string(kwargs), `[[{"k": "v"}], [{"k": "v"}]]{"y": [{"k": "v"}]}`; got != want {
+			t.Errorf("%s: the message is now %s, want %s", h.Name(), got, want)
+		}
 	}
 }
 

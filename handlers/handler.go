@@ -82,8 +82,8 @@ func Func[In, Out any](name string, fn func(context.Context, In) (Out, error)) H
 	return newHandler(name, s, build)
 }
 
-// Raw makes a task that takes its arguments as they came: Python's def f(*args, **kwargs). They are shared
-// with the task's message: fn may keep but not change them.
+// Raw makes a task that takes its arguments as they came: Python's def f(*args, **kwargs). They are
+// copies: fn may change them, and a retry still sends what came. Neither is nil.
 func Raw(name string, fn func(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error)) Handler {
 	s := rawShape()
 	if fn == nil {
@@ -91,7 +91,15 @@ func Raw(name string, fn func(ctx context.Context, args []protocol.Value, kwargs
 	}
 	return newHandler(name, s, func(string) Invoke {
 		return func(ctx context.Context, t *protocol.Task) (any, error) {
-			return fn(ctx, t.Args, t.Kwargs)
+			args, kwargs := []protocol.Value{}, &protocol.Object{}
+			err := protocol.ToGo(t.Args, &args)
+			if t.Kwargs != nil {
+				err = errors.Join(err, protocol.ToGo(t.Kwargs, &kwargs))
+			}
+			if err != nil {
+				return nil, fmt.Errorf("handlers: task %q: %w", t.Name, err) // no decoded message has such values
+			}
+			return fn(ctx, args, kwargs)
 		}
 	})
 }

@@ -18,7 +18,7 @@ type Param struct {
 	Name     string // "*args" and "**kwargs" carry their stars
 	Type     string // Python's name for it: "int", "str", "list[int]", "str | None", "Any"; with stars, of one element
 	Optional bool
-	Default  protocol.Value // of an optional parameter; nil is None
+	Default  protocol.Value // of an optional parameter; nil is None; read it, do not change it
 	Keyword  bool           // keyword-only
 }
 
@@ -51,7 +51,7 @@ func (h Handler) Params() []Param {
 func (f *field) param() Param {
 	p := Param{Name: f.name, Type: typeWord(f.typ, nil), Optional: f.optional, Keyword: f.keyword}
 	if f.hasDefault {
-		p.Default = f.defaultValue()
+		p.Default = f.fallback
 	} else if f.optional && !takesNone(f.typ) {
 		p.Type += " | None"
 	}
@@ -147,46 +147,14 @@ func elementWord(t reflect.Type) string {
 
 // takesNone reports whether None has a meaning of its own in a field of type t.
 func takesNone(t reflect.Type) bool {
+	if _, known := typeWordTable[t]; known {
+		return false
+	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Interface:
 		return true
 	}
 	return reflect.PointerTo(t).Implements(jsonReader)
-}
-
-// pythonType is the name of a Value's type in Python, as its error texts write it.
-func pythonType(v protocol.Value) string {
-	switch v.(type) {
-	case nil:
-		return "NoneType"
-	case bool:
-		return "bool"
-	case int64, *big.Int:
-		return "int"
-	case float64:
-		return "float"
-	case string:
-		return "str"
-	case []byte:
-		return "bytes"
-	case []protocol.Value:
-		return "list"
-	case *protocol.Object:
-		return "dict"
-	case protocol.DateTime:
-		return "datetime.datetime"
-	case protocol.Date:
-		return "datetime.date"
-	case protocol.TimeOfDay:
-		return "datetime.time"
-	case protocol.Decimal:
-		return "decimal.Decimal"
-	case protocol.UUID:
-		return "UUID"
-	case protocol.Set:
-		return "set"
-	}
-	return fmt.Sprintf("%T", v)
 }
 
 // refuse says why a Go type can carry no Python value, or "".
@@ -205,8 +173,10 @@ func refuse(t reflect.Type, seen []reflect.Type) string {
 	case reflect.Pointer, reflect.Slice, reflect.Array:
 		return refuse(t.Elem(), seen)
 	case reflect.Map:
-		if k := t.Key(); k.Kind() != reflect.String {
-			return fmt.Sprintf("the map's keys are %v, want strings", k)
+		k := t.Key()
+		integer := k.Kind() >= reflect.Int && k.Kind() <= reflect.Uintptr
+		if k.Kind() != reflect.String && !integer && !k.Implements(textWriter) && !reflect.PointerTo(k).Implements(textReader) {
+			return fmt.Sprintf("the map's keys are %v, want text or integers", k)
 		}
 		return refuse(t.Elem(), seen)
 	case reflect.Struct:

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -23,30 +22,17 @@ type shape struct {
 
 // A field is one parameter.
 type field struct {
-	name        string // the keyword's name
-	goName      string // the struct field's, for faults
-	index       []int  // for reflect.Value.FieldByIndex; no pointer on the way
-	typ         reflect.Type
-	optional    bool
-	keyword     bool
-	hasDefault  bool
-	defaultText string
-	fallback    protocol.Value // the parsed default
+	name       string // the keyword's name
+	goName     string // the struct field's, for faults
+	index      []int  // for reflect.Value.FieldByIndex; no pointer on the way
+	typ        reflect.Type
+	optional   bool
+	keyword    bool
+	hasDefault bool
+	fallback   protocol.Value // the default; ToGo makes a copy for each call
 }
 
 func (f *field) of(in reflect.Value) reflect.Value { return in.FieldByIndex(f.index) }
-
-// defaultValue is the default as a Value of its own: the handler may keep what it gets.
-func (f *field) defaultValue() protocol.Value {
-	switch f.fallback.(type) {
-	case []protocol.Value, *protocol.Object:
-		v, err := protocol.ParseJSON([]byte(f.defaultText), protocol.Limits{})
-		if err == nil { // it was read once already
-			return v
-		}
-	}
-	return f.fallback
-}
 
 // shapeOf reads the parameters from a struct type or a pointer to one.
 func shapeOf(t reflect.Type) *shape {
@@ -69,6 +55,14 @@ func shapeOf(t reflect.Type) *shape {
 		}
 		return 1
 	})
+	for _, f := range []*field{s.rest, s.others} {
+		if f != nil && slices.ContainsFunc(s.fields, func(other *field) bool { return other.name == f.name }) {
+			s.fault(f.goName, fmt.Sprintf("the name %q is taken by another field", f.name))
+		}
+	}
+	if s.rest != nil && s.others != nil && s.rest.name == s.others.name {
+		s.fault(s.others.goName, fmt.Sprintf("the name %q is taken by another field", s.others.name))
+	}
 	var optional *field
 	for i, f := range s.fields {
 		if _, taken := s.byName[f.name]; taken {
@@ -233,7 +227,7 @@ func (s *shape) unfit(t reflect.Type) string {
 // setDefault reads the default tag: bare text for a string, else JSON, else (a time, say) text again. It must
 // fit the field.
 func (f *field) setDefault(text string) error {
-	f.hasDefault, f.defaultText = true, text
+	f.hasDefault = true
 	t := f.typ
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -248,10 +242,9 @@ func (f *field) setDefault(text string) error {
 		return fmt.Errorf("want JSON for a Go %v", f.typ)
 	}
 	if err := store("", f.name, reflect.New(f.typ).Elem(), f.fallback); err != nil {
-		if e, ok := errors.AsType[*protocol.Exception](err); ok && e.Cause != nil {
-			err = e.Cause
-		}
-		return fmt.Errorf("does not fit a Go %v: %w", f.typ, err)
+		_, why, _ := strings.Cut(err.Error(), ": ") // store's error speaks of a call, which this is not
+		_, why, _ = strings.Cut(why, "': ")
+		return fmt.Errorf("does not fit a Go %v: %s", f.typ, why)
 	}
 	return nil
 }

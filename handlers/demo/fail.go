@@ -40,13 +40,14 @@ var builtinMoreArgs = map[string]string{
 	"UnicodeTranslateError": "function takes exactly 4 arguments (1 given)",
 }
 
-// builtinExceptions are the subclasses of Exception among Python 3.11's builtins that take one message.
+// builtinExceptions are the subclasses of Exception among Python 3.11's builtins that take one message. EncodingWarning is
+// left out: it is new in 3.10, and a caller on an older Python has no such class.
 var builtinExceptions = func() map[string]bool {
 	names := make(map[string]bool)
 	for name := range strings.FieldsSeq(`
 		ArithmeticError AssertionError AttributeError BlockingIOError BrokenPipeError BufferError BytesWarning
 		ChildProcessError ConnectionAbortedError ConnectionError ConnectionRefusedError ConnectionResetError
-		DeprecationWarning EOFError EncodingWarning Exception FileExistsError FileNotFoundError FloatingPointError
+		DeprecationWarning EOFError Exception FileExistsError FileNotFoundError FloatingPointError
 		FutureWarning ImportError ImportWarning IndentationError IndexError InterruptedError IsADirectoryError
 		KeyError LookupError MemoryError ModuleNotFoundError NameError NotADirectoryError NotImplementedError
 		OSError OverflowError PendingDeprecationWarning PermissionError ProcessLookupError RecursionError

@@ -53,6 +53,8 @@ const (
 	Rejected  Ending = "rejected"  // given up; Exception (may be nil)
 	Requeued  Ending = "requeued"  // back to the queue
 	Ignored   Ending = "ignored"   // no trace
+	// The context ended with handlers.ErrShutdown, and the handler with it: it runs again elsewhere.
+	Interrupted Ending = "interrupted"
 )
 
 // A Report is one state the handler reported.
@@ -115,7 +117,7 @@ func Run(ctx context.Context, h handlers.Handler, args ...any) Result {
 	}
 	host := &recorder{}
 	value, err := h.Invoke()(handlers.NewContext(ctx, info, host), task)
-	result := end(h.Options().Retry, info.Retries, value, err)
+	result := end(info, h.Options().Retry, context.Cause(ctx), value, err)
 	result.Reports = host.close()
 	return result
 }
@@ -123,54 +125,55 @@ func Run(ctx context.Context, h handlers.Handler, args ...any) Result {
 // ErrOver is what reporting returns once Run has ended.
 var ErrOver = errors.New("handlerstest: the task is over")
 
-// end tells the endings apart as the worker does.
-func end(policy handlers.RetryPolicy, retries int, value any, err error) Result {
+// end tells the endings apart as the worker does. cause is why the context ended, nil if it did not.
+func end(info handlers.Info, policy handlers.RetryPolicy, cause error, value any, err error) Result {
 	if err == nil {
 		v, err := roundTrip(value)
 		if err != nil {
-			// Kombu's own class and text of a result that cannot be encoded.
-			e := &protocol.Exception{Module: "kombu.exceptions", Type: "EncodeError", Args: []protocol.Value{err.Error()}, Cause: err}
-			return Result{Ending: Failed, Exception: e, Err: err}
+			return Result{Ending: Failed, Exception: protocol.EncodeErr(err), Err: err}
 		}
 		return Result{Ending: Succeeded, Value: v}
 	}
-	r := Result{Err: err}
-	retry, steered := errors.AsType[*handlers.RetryError](err)
-	if !steered && !errors.Is(err, handlers.ErrIgnore) && policy.On != nil && policy.On(err) {
-		// A Reject may be retried too (celery/app/autoretry.py).
+	retry, retried := errors.AsType[*handlers.RetryError](err)
+	reject, rejected := errors.AsType[*handlers.RejectError](err)
+	cut := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	failure := protocol.FromError(err)
+	switch {
+	case errors.Is(err, handlers.ErrIgnore):
+		return Result{Ending: Ignored, Err: err}
+	case retried:
+		return again(info, policy, retry, err)
+	case errors.Is(cause, handlers.ErrShutdown) && (cut || errors.Is(err, handlers.ErrShutdown)):
+		return Result{Ending: Interrupted, Err: err}
+	case errors.Is(err, handlers.ErrSoftLimit), cut && errors.Is(cause, handlers.ErrSoftLimit):
+		failure = protocol.SoftTimeLimitExceeded()
+	}
+	if policy.On != nil && policy.On(err) { // before Reject: Celery's autoretry covers it
 		most := func(n int64) int64 { return n - 1 }
-		retry, steered = &handlers.RetryError{Cause: err, In: policy.Countdown(retries, most)}, true
+		return again(info, policy, &handlers.RetryError{Cause: err, In: policy.Countdown(info.Retries, most)}, err)
 	}
-	if steered {
-		r.Exception = protocol.FromError(retry.Cause)
-		if limit, unlimited := policy.Limit(); !unlimited && retries >= limit {
-			r.Ending = Failed
-			if r.Exception == nil {
-				r.Exception = &protocol.Exception{Module: "celery.exceptions", Type: "MaxRetriesExceededError", Cause: err}
-			}
-			return r
+	switch {
+	case rejected && reject.Requeue:
+		return Result{Ending: Requeued, Exception: protocol.FromError(reject.Cause), Err: err}
+	case rejected:
+		return Result{Ending: Rejected, Exception: protocol.FromError(reject.Cause), Err: err}
+	}
+	return Result{Ending: Failed, Exception: failure, Err: err}
+}
+
+// again is another run, or the end of them.
+func again(info handlers.Info, policy handlers.RetryPolicy, retry *handlers.RetryError, err error) Result {
+	cause := protocol.FromError(retry.Cause)
+	if limit, unlimited := policy.Limit(); !unlimited && info.Retries >= limit {
+		if cause == nil {
+			cause = protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s",
+				info.Name, info.ID, protocol.ReprArgs(info.Args), protocol.Repr(info.Kwargs)))
 		}
-		r.Ending, r.Countdown, r.ETA = Retried, retry.In, retry.ETA
-		if retry.In < 0 {
-			r.Countdown = policy.Wait()
-		}
-		return r
+		return Result{Ending: Failed, Exception: cause, Err: err}
 	}
-	if errors.Is(err, handlers.ErrIgnore) {
-		r.Ending = Ignored
-		return r
-	}
-	if reject, ok := errors.AsType[*handlers.RejectError](err); ok {
-		r.Ending, r.Exception = Rejected, protocol.FromError(reject.Cause)
-		if reject.Requeue {
-			r.Ending = Requeued
-		}
-		return r
-	}
-	r.Ending = Failed
-	r.Exception = protocol.FromError(err)
-	if errors.Is(err, handlers.ErrSoftLimit) {
-		r.Exception = &protocol.Exception{Module: "billiard.exceptions", Type: "SoftTimeLimitExceeded", Cause: err}
+	r := Result{Ending: Retried, Exception: cause, Err: err, Countdown: retry.In, ETA: retry.ETA}
+	if retry.In < 0 {
+		r.Countdown = policy.Wait()
 	}
 	return r
 }
