@@ -1,0 +1,66 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/transports"
+)
+
+// During a memory or disk alarm RabbitMQ tells a connection that publishes that it is blocked, and reads
+// nothing more from it. Publishing then waits a bounded time and is refused; nothing is written that
+// would arrive long after its sender had given up.
+
+// watchAlarm follows connection.blocked and connection.unblocked until the connection closes.
+func (p *publisher) watchAlarm(blocked <-chan amqp.Blocking) {
+	for b := range blocked {
+		p.mu.Lock()
+		switch {
+		case b.Active && p.alarm == nil:
+			p.alarm, p.why = make(chan struct{}), b.Reason
+			close(p.raised)
+		case !b.Active && p.alarm != nil:
+			close(p.alarm)
+			p.alarm, p.raised = nil, make(chan struct{})
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (p *publisher) blocked() (why string, blocked bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.why, p.alarm != nil
+}
+
+// blocking is closed while we are blocked.
+func (p *publisher) blocking() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.raised
+}
+
+// clear waits until we may publish, at most publishTimeout.
+func (p *publisher) clear(ctx context.Context) error {
+	p.mu.Lock()
+	alarm, why := p.alarm, p.why
+	p.mu.Unlock()
+	if alarm == nil {
+		return p.c.lost()
+	}
+	t := time.NewTimer(publishTimeout)
+	defer t.Stop()
+	select {
+	case <-alarm:
+		return nil
+	case <-t.C:
+		return fmt.Errorf("%w: connection blocked: %s", transports.ErrRefused, why)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.c.done:
+		return p.c.lost()
+	}
+}

@@ -1,0 +1,197 @@
+package rabbitmq
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// config reads the files that o names. A nil o is nil.
+func (o *TLS) config() (*tls.Config, error) {
+	if o == nil {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName, InsecureSkipVerify: o.Insecure} //nolint:gosec // asked for by name
+	if o.CAFile != "" {
+		pem, err := os.ReadFile(o.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("rabbitmq: CA file: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("rabbitmq: CA file %q holds no certificate", o.CAFile)
+		}
+	}
+	if o.CertFile != "" || o.KeyFile != "" {
+		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("rabbitmq: client certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{cert}
+	}
+	return c, nil
+}
+
+// frameMax is what we offer; RabbitMQ offers the same.
+const frameMax = 131072
+
+// open makes one AMQP connection. role is shown beside the node's name in the management pages.
+func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Connection, error) {
+	timeout := t.cfg.ConnectTimeout
+	if a.timeout > 0 {
+		timeout = a.timeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	sock, err := t.dial(ctx, a)
+	if err != nil {
+		return nil, connectError(a.String(), err, false)
+	}
+	_ = sock.SetDeadline(time.Now().Add(timeout)) // the driver takes it off when the handshake is over
+	hurry := context.AfterFunc(ctx, func() { _ = sock.SetDeadline(time.Now()) })
+
+	properties := t.properties(role)
+	c, err := amqp.Open(newSocket(sock), amqp.Config{
+		SASL:       a.mechanisms(properties),
+		Vhost:      a.vhost,
+		Heartbeat:  t.heartbeat(a),
+		FrameSize:  frameMax,
+		Properties: properties,
+		Locale:     "en_US",
+	})
+	if inTime := hurry(); err == nil && !inTime {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
+		return c, nil
+	}
+	_ = sock.Close() // ends the driver's goroutines
+	capabilities, _ := c.Properties["capabilities"].(amqp.Table)
+	saysWhy, _ := capabilities[authenticationFailureClose].(bool)
+	return nil, connectError(a.String(), err, saysWhy)
+}
+
+func (t *Transport) dial(ctx context.Context, a address) (net.Conn, error) {
+	var d net.Dialer
+	sock, err := d.DialContext(ctx, "tcp", a.dial())
+	if err != nil || !a.secure {
+		return sock, err
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if t.tls != nil {
+		cfg = t.tls.Clone()
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName = a.host
+	}
+	secured := tls.Client(sock, cfg)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		_ = sock.Close()
+		return nil, err
+	}
+	return secured, nil
+}
+
+func (t *Transport) heartbeat(a address) time.Duration {
+	if a.heartbeat != nil {
+		return *a.heartbeat
+	}
+	return t.cfg.Heartbeat
+}
+
+func (t *Transport) properties(role string) amqp.Table {
+	p := amqp.Table{"product": "Stalk", "platform": "Go", "connection_name": t.cfg.Name + " " + role}
+	if more, ok := t.cfg.Options["client_properties"].(map[string]any); ok {
+		for k, v := range more {
+			if text, ok := v.(string); ok && len(k) <= maxShort && k != "capabilities" {
+				p[k] = text
+			}
+		}
+	}
+	return p
+}
+
+// authenticationFailureClose is the capability by which a broker answers wrong credentials with a close
+// frame and its reason, instead of hanging up as if the network had failed.
+const authenticationFailureClose = "authentication_failure_close"
+
+// mechanisms are the logins to try, in Kombu's order.
+func (a address) mechanisms(properties amqp.Table) []amqp.Authentication {
+	plain := login{"PLAIN", func() string { return "\x00" + a.user + "\x00" + a.password }, properties}
+	amqplain := login{"AMQPLAIN", (&amqp.AMQPlainAuth{Username: a.user, Password: a.password}).Response, properties}
+	external := login{"EXTERNAL", (&amqp.ExternalAuth{}).Response, properties}
+	switch strings.ToUpper(a.login) {
+	case "PLAIN":
+		return []amqp.Authentication{plain}
+	case "AMQPLAIN":
+		return []amqp.Authentication{amqplain}
+	case "EXTERNAL":
+		return []amqp.Authentication{external}
+	}
+	return []amqp.Authentication{plain, amqplain}
+}
+
+// login is a SASL mechanism. It also announces authentication_failure_close: the driver writes the
+// capabilities itself and leaves that one out, but asks for Response between filling the table and sending it.
+type login struct {
+	mechanism  string
+	response   func() string
+	properties amqp.Table
+}
+
+func (l login) Mechanism() string { return l.mechanism }
+
+func (l login) Response() string {
+	if capabilities, ok := l.properties["capabilities"].(amqp.Table); ok {
+		capabilities[authenticationFailureClose] = true
+	}
+	return l.response()
+}
+
+// String keeps the password out of anything that prints a Config.
+func (l login) String() string   { return l.mechanism }
+func (l login) GoString() string { return l.mechanism }
+
+// writeTimeout bounds one write to the socket. Without it a broker that has stopped reading would hold
+// every goroutine that publishes or acknowledges, and Close.
+const writeTimeout = 10 * time.Second
+
+// socket is the network connection as the driver sees it, frames mended on their way.
+type socket struct {
+	net.Conn
+	in    frameReader
+	out   frameWriter
+	limit atomic.Pointer[time.Time] // deadline set by the driver; nil or zero: none
+}
+
+func newSocket(c net.Conn) *socket {
+	return &socket{Conn: c, in: frameReader{r: c}, out: newFrameWriter(c)}
+}
+
+func (s *socket) Read(p []byte) (int, error) { return s.in.Read(p) }
+
+func (s *socket) Write(p []byte) (int, error) {
+	by := time.Now().Add(writeTimeout)
+	if limit := s.limit.Load(); limit != nil && !limit.IsZero() && limit.Before(by) {
+		by = *limit
+	}
+	if err := s.SetWriteDeadline(by); err != nil && !errors.Is(err, net.ErrClosed) {
+		return 0, err
+	}
+	return s.out.Write(p)
+}
+
+// SetDeadline is how the driver bounds its closing handshake.
+func (s *socket) SetDeadline(t time.Time) error {
+	s.limit.Store(&t)
+	return s.Conn.SetDeadline(t)
+}

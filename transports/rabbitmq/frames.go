@@ -1,0 +1,307 @@
+package rabbitmq
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+// The driver and Python do not speak quite the same field tables, and a table the driver cannot read
+// makes it drop the connection: the message comes again and the worker never gets past it. So the bytes
+// between driver and broker pass through a frameReader and a frameWriter, which mend the header tables of
+// content-header frames and pass everything else on as it is, bodies uncopied.
+//
+//	frame           type 1 | channel 2 | size 4 | payload | end 1
+//	content header  class 2 | weight 2 | body size 8 | flags 2 | content type | content encoding | headers table | ...
+//
+// Inbound (see mendInbound) and outbound (see mendOutbound) differ in what is mended.
+
+const (
+	frameHead    = 7
+	frameExtra   = frameHead + 1 // with the end octet
+	typeHeader   = 2
+	typeLast     = 8 // heartbeat: the highest there is
+	endOctet     = 0xCE
+	contentHead  = 14
+	flagType     = 1 << 15
+	flagEncoding = 1 << 14
+	flagHeaders  = 1 << 13
+	flagMode     = 1 << 12
+	flagPriority = 1 << 11
+)
+
+// A frameReader mends what the broker sends. It is used by one goroutine, the driver's reader.
+type frameReader struct {
+	r     io.Reader
+	skip  int    // bytes of the current frame still to pass on as they are
+	raw   []byte // read and not yet looked at; begins at a frame unless skip > 0
+	ready []byte // to be returned before anything else
+	buf   []byte // backs raw
+	out   []byte // backs ready when a mended frame has grown
+	err   error
+	off   bool // the stream is not AMQP frames: the driver will say so
+}
+
+// Read blocks, once a content header has begun, until the whole of it is there; nobody could use part of it.
+func (f *frameReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		switch {
+		case len(f.ready) > 0:
+			n := copy(p, f.ready)
+			f.ready = f.ready[n:]
+			return n, nil
+		case len(f.raw) > 0:
+			f.take()
+		case f.err != nil:
+			return 0, f.err
+		case f.off:
+			return f.r.Read(p)
+		default:
+			n, err := f.r.Read(p)
+			f.err = err
+			if kept := f.pass(p[:n]); kept < n {
+				f.buf = append(f.buf[:0], p[kept:n]...)
+				f.raw = f.buf
+				n = kept
+			}
+			if n > 0 {
+				return n, nil
+			}
+		}
+	}
+}
+
+// pass returns how many bytes of p can go to the driver as they are.
+func (f *frameReader) pass(p []byte) int {
+	i := 0
+	for i < len(p) {
+		n := min(f.skip, len(p)-i)
+		f.skip -= n
+		i += n
+		if i == len(p) || f.off {
+			return len(p)
+		}
+		typ, total, ok := frameAt(p[i:])
+		if !ok || typ == typeHeader {
+			return i
+		}
+		f.begin(typ, total)
+	}
+	return i
+}
+
+// frameAt reads a frame's head. ok is false when there are too few bytes.
+func frameAt(p []byte) (typ byte, total int, ok bool) {
+	if len(p) < frameHead {
+		return 0, 0, false
+	}
+	return p[0], int(binary.BigEndian.Uint32(p[3:frameHead])) + frameExtra, true
+}
+
+func (f *frameReader) begin(typ byte, total int) {
+	f.skip = total
+	if typ == 0 || typ > typeLast {
+		f.off = true
+	}
+}
+
+// take moves what it can from raw to ready, reading more when a frame needs it.
+func (f *frameReader) take() {
+	if f.skip > 0 || f.off {
+		n := len(f.raw)
+		if !f.off {
+			n = min(n, f.skip)
+		}
+		f.skip -= min(n, f.skip)
+		f.ready, f.raw = f.raw[:n], f.raw[n:]
+		return
+	}
+	typ, total, ok := frameAt(f.raw)
+	switch {
+	case !ok:
+		f.fill()
+	case typ != typeHeader || total > frameMax+frameExtra:
+		f.begin(typ, total)
+	case len(f.raw) < total:
+		f.fill()
+	default:
+		f.ready = f.mend(f.raw[:total:total])
+		f.raw = f.raw[total:]
+	}
+}
+
+// fill reads more into raw. At the end of the stream what is there goes to the driver as it is.
+func (f *frameReader) fill() {
+	const chunk = 4096
+	if f.err != nil {
+		f.off = true
+		return
+	}
+	f.buf = append(f.buf[:0], f.raw...)
+	n := len(f.buf)
+	f.buf = append(f.buf, make([]byte, chunk)...)
+	m, err := f.r.Read(f.buf[n:])
+	f.raw, f.err = f.buf[:n+m], err
+}
+
+func (f *frameReader) mend(frame []byte) []byte {
+	mended := mendInbound(frame, f.out[:0])
+	if len(mended) > 0 && &mended[0] != &frame[0] {
+		f.out = mended
+	}
+	return mended
+}
+
+// A frameWriter mends what the driver sends. The driver serialises its writes, and flushes only whole
+// frames, so that a header held back here is always followed by its rest.
+type frameWriter struct {
+	w    io.Writer
+	skip int
+	hold []byte // the beginning of a frame
+}
+
+// protocolHeader is the length of the "AMQP0091" greeting that comes before any frame.
+const protocolHeader = 8
+
+func newFrameWriter(w io.Writer) frameWriter { return frameWriter{w: w, skip: protocolHeader} }
+
+func (f *frameWriter) Write(p []byte) (int, error) {
+	if len(f.hold) == 0 && f.skip >= len(p) { // the middle of a body
+		f.skip -= len(p)
+		return f.w.Write(p)
+	}
+	// What is written in one call goes out in one call: usually a whole publish, or an ack.
+	data := p
+	if len(f.hold) > 0 {
+		data = append(f.hold, p...)
+		f.hold = nil
+	}
+	out := make([]byte, 0, len(data))
+	for len(data) > 0 {
+		if f.skip > 0 {
+			n := min(f.skip, len(data))
+			out, data, f.skip = append(out, data[:n]...), data[n:], f.skip-n
+			continue
+		}
+		typ, total, ok := frameAt(data)
+		if ok && typ != typeHeader {
+			f.skip = total
+			continue
+		}
+		if !ok || len(data) < total {
+			f.hold = append([]byte(nil), data...)
+			break
+		}
+		at := len(out)
+		out = append(out, data[:total]...)
+		mendOutbound(out[at:])
+		data = data[total:]
+	}
+	if len(out) > 0 {
+		if n, err := f.w.Write(out); err != nil {
+			return min(n, len(p)), err
+		}
+	}
+	return len(p), nil
+}
+
+// Names of entries that mendInbound adds for message (message.go). AMQP names begin with a letter, $ or #.
+const (
+	markPriority  = "\x00priority"  // the message says priority 0; the driver does not tell it from none
+	markMalformed = "\x00malformed" // bytes: the headers, which nobody could read
+)
+
+// mendInbound returns a content-header frame that the driver can read, in frame itself or, when it has
+// grown, in out:
+//
+//   - L (Python's 64-bit integer) becomes l, which is the same to the driver; U becomes s;
+//   - a nested table or array that is malformed, too deep or too long for the driver becomes a byte array;
+//   - a malformed header table becomes one entry, markMalformed;
+//   - a priority of 0 is marked.
+func mendInbound(frame, out []byte) []byte {
+	payload := frame[frameHead : len(frame)-1]
+	start, end, flags, err := headersIn(payload)
+	if err != nil {
+		return frame
+	}
+	table := payload[start+4 : end]
+	if walkTable(table, 1, inbound) != nil {
+		entry := append([]byte{byte(len(markMalformed))}, markMalformed...)
+		entry = append(entry, 'x')
+		entry = binary.BigEndian.AppendUint32(entry, uint32(len(table)))
+		return splice(out, frame, start, end, append(entry, table...))
+	}
+	rest := payload[end:]
+	if flags&flagMode != 0 && len(rest) > 0 {
+		rest = rest[1:]
+	}
+	if flags&flagPriority != 0 && len(rest) > 0 && rest[0] == 0 {
+		entry := append([]byte{byte(len(markPriority))}, markPriority...)
+		return splice(out, frame, start, end, append(append([]byte(nil), table...), append(entry, 'V')...))
+	}
+	return frame
+}
+
+// splice replaces the table between start and end of the frame's payload. A frame that would grow past
+// what the driver accepts stays as it is.
+func splice(out, frame []byte, start, end int, table []byte) []byte {
+	size := len(frame) - frameExtra - (end - start) + 4 + len(table)
+	if size > frameMax-frameExtra {
+		return frame
+	}
+	out = append(out, frame[:3]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(size))
+	out = append(out, frame[frameHead:frameHead+start]...)
+	out = binary.BigEndian.AppendUint32(out, uint32(len(table)))
+	out = append(out, table...)
+	return append(out, frame[frameHead+end:]...)
+}
+
+// mendOutbound changes a content-header frame in place: the driver writes a 64-bit integer as l, which
+// py-amqp before 5.4 takes for unsigned; a negative one goes out as L, as Python itself writes it.
+func mendOutbound(frame []byte) {
+	if len(frame) < frameExtra {
+		return
+	}
+	payload := frame[frameHead : len(frame)-1]
+	if start, end, _, err := headersIn(payload); err == nil {
+		_ = walkTable(payload[start+4:end], 1, outbound) // the driver wrote it: it is well formed
+	}
+}
+
+var (
+	errNoHeaders = errors.New("no headers")
+	errMalformed = errors.New("malformed")
+)
+
+// headersIn finds the header table, its length included, in a content header's payload.
+func headersIn(payload []byte) (start, end int, flags uint16, err error) {
+	if len(payload) < contentHead {
+		return 0, 0, 0, errMalformed
+	}
+	flags = binary.BigEndian.Uint16(payload[12:])
+	if flags&flagHeaders == 0 {
+		return 0, 0, flags, errNoHeaders
+	}
+	start = contentHead
+	for _, flag := range []uint16{flagType, flagEncoding} {
+		if flags&flag == 0 {
+			continue
+		}
+		if start >= len(payload) {
+			return 0, 0, flags, errMalformed
+		}
+		start += 1 + int(payload[start])
+	}
+	if start+4 > len(payload) {
+		return 0, 0, flags, errMalformed
+	}
+	n := binary.BigEndian.Uint32(payload[start:])
+	if uint64(n) > uint64(len(payload)-start-4) {
+		return 0, 0, flags, errMalformed
+	}
+	return start, start + 4 + int(n), flags, nil
+}

@@ -1,0 +1,174 @@
+package rabbitmq
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A lane consumes one queue, on one channel after another: a channel that dies takes no other queue's
+// deliveries with it. Its run goroutine makes all calls on the channel but publishes and settlings.
+type lane struct {
+	k        *consumer
+	queue    transports.Queue
+	stop     chan struct{} // closed: the queue is not wanted any more
+	tried    chan struct{} // closed by run after the first attempt
+	returned chan struct{} // closed by run when nothing fetched and unreceived is left, after stop
+	wake     chan struct{} // capacity 1; the window has changed
+	counts   atomic.Bool   // the queue counts deliveries
+	trouble  trouble       // touched by run only
+}
+
+// A fetched delivery waits in its pump for Receive.
+type fetched struct {
+	delivery *transports.Delivery
+	receipt  *receipt
+}
+
+func newLane(k *consumer, q transports.Queue) *lane {
+	l := &lane{
+		k: k, queue: q, stop: make(chan struct{}), tried: make(chan struct{}), returned: make(chan struct{}),
+		wake: make(chan struct{}, 1), trouble: trouble{c: k.conn, queue: q.Name},
+	}
+	if kind, _ := q.Arguments.Get("x-queue-type"); kind == "quorum" {
+		l.counts.Store(true)
+	}
+	return l
+}
+
+func (l *lane) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run ends when the lane is stopped and everything received is settled, or with the conn.
+func (l *lane) run() {
+	tried := sync.OnceFunc(func() { close(l.tried) })
+	returned := sync.OnceFunc(func() { close(l.returned) })
+	defer returned()
+	defer tried()
+	var retry backoff
+	for {
+		n, err := l.attach()
+		tried()
+		if err == nil {
+			l.trouble.tell(nil)
+			began := time.Now()
+			err = l.serve(n, returned)
+			if time.Since(began) > retryCeiling {
+				retry = backoff{}
+			}
+		}
+		if err == nil || l.k.conn.lost() != nil {
+			return
+		}
+		l.trouble.tell(err)
+		if !retry.wait(l.k.conn.life, l.stop) {
+			return
+		}
+	}
+}
+
+// attach opens a channel and consumes.
+func (l *lane) attach() (*link, error) {
+	ac := l.k.conn.consumes
+	err := queueExists(ac, l.queue.Name)
+	if code(err) == amqp.NotFound && l.queue.Create {
+		err = createQueue(ac, l.queue)
+	}
+	if err != nil {
+		return nil, err
+	}
+	n, err := newLink(l)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.adjust(l.k.currentWindow()); err != nil {
+		n.die()
+		return nil, n.reason(err)
+	}
+	return n, nil
+}
+
+// serve follows a channel until it is of no use. A nil error means the lane was stopped.
+func (l *lane) serve(n *link, returned func()) error {
+	for {
+		select {
+		case <-l.stop:
+			l.drain(n, returned)
+			return nil
+		case <-l.k.conn.done:
+			n.die()
+			return nil
+		case e := <-n.closed:
+			n.die()
+			if e == nil {
+				e = amqp.ErrClosed
+			}
+			return e
+		case <-n.cancels: // the queue was deleted, or its leader is gone
+			n.die()
+			return errCancelled
+		case <-l.wake:
+			if err := n.adjust(l.k.currentWindow()); err != nil {
+				n.die()
+				return n.reason(err)
+			}
+		}
+	}
+}
+
+// drain stops fetching, gives back what nobody has received and keeps the channel until the rest is settled.
+func (l *lane) drain(n *link, returned func()) {
+	if err := n.cancelAll(); err != nil {
+		n.die()
+		return
+	}
+	n.pumps.Wait() // they give back what they have, as stop is closed
+	returned()
+	for !n.idle() {
+		select {
+		case <-n.settled:
+		case <-l.k.conn.done:
+			n.die()
+			return
+		case <-n.closed:
+			n.die()
+			return
+		}
+	}
+	n.die()
+}
+
+// errCancelled stands for the basic.cancel that a broker sends.
+var errCancelled = &amqp.Error{Code: amqp.NotFound, Reason: "the broker cancelled the consumer", Server: true, Recover: true}
+
+const (
+	retryFloor   = 100 * time.Millisecond
+	retryCeiling = 5 * time.Second
+)
+
+// A backoff doubles a wait up to retryCeiling, with jitter.
+type backoff struct{ last time.Duration }
+
+// wait returns false when it was cut short.
+func (b *backoff) wait(ctx context.Context, stop <-chan struct{}) bool {
+	b.last = min(max(2*b.last, retryFloor), retryCeiling)
+	t := time.NewTimer(b.last/2 + rand.N(b.last/2+1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-stop:
+	case <-ctx.Done():
+	}
+	return false
+}

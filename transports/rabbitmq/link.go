@@ -1,0 +1,203 @@
+package rabbitmq
+
+import (
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// A link is one channel of a lane and the deliveries that are ours through it. Delivery tags mean
+// something on their channel only, so a receipt belongs to its link for ever.
+type link struct {
+	lane    *lane
+	ch      *amqp.Channel
+	closed  <-chan *amqp.Error // receives the channel's error, then is closed
+	cancels <-chan string
+	pumps   sync.WaitGroup
+	settled chan struct{} // capacity 1; a receipt was settled
+	gone    chan struct{} // closed by die
+
+	// touched by lane.run only
+	sizes []int // prefetch of each consumer
+	tags  []string
+	made  int // consumers so far, for their tags
+
+	mu       sync.Mutex
+	dead     bool
+	held     map[*receipt]struct{}
+	settling sync.WaitGroup // writes under way; Add only under mu and while alive
+}
+
+func newLink(l *lane) (*link, error) {
+	ch, err := l.k.conn.consumes.Channel()
+	if err != nil {
+		return nil, err
+	}
+	return &link{
+		lane: l, ch: ch, settled: make(chan struct{}, 1), gone: make(chan struct{}), held: map[*receipt]struct{}{},
+		closed:  ch.NotifyClose(make(chan *amqp.Error, 1)),
+		cancels: ch.NotifyCancel(make(chan string, maxConsumers)), // the driver's reader must never wait for us
+	}, nil
+}
+
+// adjust brings the number of messages the broker may send to the window.
+func (n *link) adjust(window int) error {
+	cancel, add := plan(n.sizes, window)
+	for range cancel {
+		if err := n.cancelLast(); err != nil {
+			return err
+		}
+	}
+	if add == 0 {
+		return nil
+	}
+	if err := n.ch.Qos(add, 0, false); err != nil {
+		return err
+	}
+	n.made++
+	name := tag(n.lane.k.conn.t.cfg.Name, n.lane.queue.Name, n.made)
+	deliveries, err := n.ch.Consume(n.lane.queue.Name, name, false, false, false, false, nil)
+	if err != nil {
+		return err
+	}
+	n.sizes, n.tags = append(n.sizes, add), append(n.tags, name)
+	n.pumps.Go(func() { n.pump(deliveries) })
+	return nil
+}
+
+func (n *link) cancelLast() error {
+	last := len(n.tags) - 1
+	err := n.ch.Cancel(n.tags[last], false) // its pump goes on with what is already here
+	n.tags, n.sizes = n.tags[:last], n.sizes[:last]
+	return err
+}
+
+func (n *link) cancelAll() error {
+	for len(n.tags) > 0 {
+		if err := n.cancelLast(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pump hands one consumer's deliveries to Receive until the driver closes deliveries: the consumer was
+// cancelled and all is handed over, or the channel is closed.
+func (n *link) pump(deliveries <-chan amqp.Delivery) {
+	for d := range deliveries {
+		f := n.fetch(d)
+		select {
+		case <-n.lane.stop: // looked at first: after Close nothing more goes out
+			n.giveBack(d.DeliveryTag)
+			continue
+		default:
+		}
+		select {
+		case n.lane.k.out <- f:
+		case <-n.lane.stop:
+			n.giveBack(d.DeliveryTag)
+		case <-n.lane.k.conn.done:
+		case <-n.gone:
+		}
+	}
+}
+
+func (n *link) fetch(d amqp.Delivery) fetched {
+	out := deliveryOf(&d)
+	out.Queue = n.lane.queue.Name
+	if out.Count > 0 {
+		n.lane.counts.Store(true)
+	} else if n.lane.counts.Load() {
+		out.Count = 1
+	}
+	r := newReceipt(n, d)
+	out.Receipt = r
+	return fetched{out, r}
+}
+
+// hold makes a delivery ours; false when the channel has died.
+func (n *link) hold(r *receipt) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dead {
+		return false
+	}
+	n.held[r] = struct{}{}
+	return true
+}
+
+func (n *link) idle() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.held) == 0
+}
+
+// giveBack returns what was fetched and not received to its queue.
+func (n *link) giveBack(tag uint64) {
+	if n.begin() {
+		_ = n.ch.Reject(tag, true) // when the channel is gone the broker has done it
+		n.settling.Done()
+	}
+}
+
+// begin allows one write that names a delivery tag; settling.Done ends it. The channel is not closed in
+// between: its number could be given to another channel, where the tag is somebody else's.
+func (n *link) begin() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.dead || n.ch.IsClosed() {
+		return false
+	}
+	n.settling.Add(1)
+	return true
+}
+
+// settle removes a settled receipt; false when it was lost first.
+func (n *link) settle(r *receipt) bool {
+	n.mu.Lock()
+	_, ours := n.held[r]
+	delete(n.held, r)
+	n.mu.Unlock()
+	if !ours {
+		return false
+	}
+	n.lane.k.release(1)
+	select {
+	case n.settled <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// die gives the channel up: what is held is lost, what was fetched comes again. It returns when the
+// channel is closed and the pumps have ended.
+func (n *link) die() {
+	n.mu.Lock()
+	n.dead = true
+	held := n.held
+	n.held = nil
+	n.mu.Unlock()
+	for r := range held {
+		close(r.lost)
+	}
+	n.lane.k.release(len(held))
+	close(n.gone)
+	n.settling.Wait()
+	_ = n.ch.Close() // the broker returns what was not settled
+	n.pumps.Wait()
+}
+
+// reason is why the channel closed, as far as the broker said it, else err.
+func (n *link) reason(err error) error {
+	if code(err) != 0 {
+		return err
+	}
+	select {
+	case e, ok := <-n.closed:
+		if ok {
+			return e
+		}
+	default:
+	}
+	return err
+}

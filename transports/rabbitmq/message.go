@@ -1,0 +1,123 @@
+package rabbitmq
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// deliveryCount is the header by which a quorum queue counts: 1 at the first redelivery. It says
+// something about one queue only, so it is shown as Delivery.Count and never sent on.
+const deliveryCount = "x-delivery-count"
+
+// errMalformedHeaders is Delivery.Malformed of a message whose header table is no table.
+var errMalformedHeaders = errors.New("rabbitmq: the message's header table cannot be read")
+
+// deliveryOf decodes d. Receipt and Queue are the caller's.
+//
+// Count comes from a header that is there from the second delivery on; a message sent on by somebody who
+// copied it shows it at its first delivery too, where it means nothing.
+func deliveryOf(d *amqp.Delivery) *transports.Delivery {
+	out := &transports.Delivery{Message: messageOf(d), Redelivered: d.Redelivered}
+	if _, bad := d.Headers[markMalformed]; bad {
+		out.Malformed = errMalformedHeaders
+		out.Message.Headers = nil
+	}
+	if n, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && d.Redelivered && n > 0 && n < 1<<31 {
+		out.Count = int(n) + 1
+	}
+	return out
+}
+
+func messageOf(d *amqp.Delivery) protocol.Message {
+	m := protocol.Message{
+		Properties: protocol.Properties{
+			ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, CorrelationID: d.CorrelationId,
+			ReplyTo: d.ReplyTo, DeliveryMode: d.DeliveryMode, Expiration: d.Expiration, MessageID: d.MessageId,
+			Timestamp: d.Timestamp, Type: d.Type, UserID: d.UserId, AppID: d.AppId,
+		},
+		Body: d.Body, Exchange: d.Exchange, RoutingKey: d.RoutingKey,
+	}
+	_, zero := d.Headers[markPriority]
+	if d.Priority > 0 || zero {
+		m.Properties.Priority = new(int(d.Priority))
+	}
+	if d.Headers != nil {
+		m.Headers = objectOf(d.Headers)
+		m.Headers.Delete(markPriority)
+		m.Headers.Delete(deliveryCount)
+	}
+	return m
+}
+
+// publishingOf encodes m. What AMQP cannot carry is an error, as sending it would cost the connection.
+func publishingOf(m protocol.Message) (amqp.Publishing, error) {
+	headers, err := tableOf(m.Headers)
+	if err != nil {
+		return amqp.Publishing{}, fmt.Errorf("rabbitmq: headers: %w", err)
+	}
+	delete(headers, deliveryCount)
+	p := m.Properties
+	out := amqp.Publishing{
+		Headers: headers, ContentType: p.ContentType, ContentEncoding: p.ContentEncoding, CorrelationId: p.CorrelationID,
+		ReplyTo: p.ReplyTo, DeliveryMode: p.DeliveryMode, Expiration: p.Expiration, MessageId: p.MessageID,
+		Timestamp: p.Timestamp, Type: p.Type, UserId: p.UserID, AppId: p.AppID, Body: m.Body,
+	}
+	if p.Priority != nil {
+		out.Priority = uint8(max(0, min(*p.Priority, 255))) // 0 is left out by the driver; the broker makes no difference
+	}
+	return out, checkPublishing(out)
+}
+
+// republishing is d again, to be published: every property and header as it came.
+func republishing(d *amqp.Delivery) amqp.Publishing {
+	headers := maps.Clone(d.Headers)
+	delete(headers, markPriority)
+	delete(headers, markMalformed)
+	return amqp.Publishing{
+		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, CorrelationId: d.CorrelationId,
+		ReplyTo: d.ReplyTo, DeliveryMode: d.DeliveryMode, Priority: d.Priority, Expiration: d.Expiration, MessageId: d.MessageId,
+		Timestamp: d.Timestamp, Type: d.Type, UserId: d.UserId, AppId: d.AppId, Body: d.Body,
+	}
+}
+
+func checkPublishing(p amqp.Publishing) error {
+	size := contentHead + tableSize(p.Headers) + 2 + 8 // mode, priority, timestamp
+	for _, s := range []struct{ what, text string }{
+		{"content_type", p.ContentType},
+		{"content_encoding", p.ContentEncoding},
+		{"correlation_id", p.CorrelationId},
+		{"reply_to", p.ReplyTo},
+		{"expiration", p.Expiration},
+		{"message_id", p.MessageId},
+		{"type", p.Type},
+		{"user_id", p.UserId},
+		{"app_id", p.AppId},
+	} {
+		if err := short(s.what, s.text); err != nil {
+			return err
+		}
+		size += 1 + len(s.text)
+	}
+	if p.Expiration != "" && (len(p.Expiration) > 10 || strings.Trim(p.Expiration, "0123456789") != "") {
+		return fmt.Errorf("rabbitmq: expiration %q, want milliseconds: %w", p.Expiration, transports.ErrRefused)
+	}
+	if size > frameMax-frameExtra {
+		return fmt.Errorf("rabbitmq: headers and properties take %d bytes, a frame has %d: %w", size, frameMax-frameExtra, transports.ErrRefused)
+	}
+	return nil
+}
+
+// short checks what becomes an AMQP short string; the driver would drop the connection over a long one.
+func short(what, text string) error {
+	if len(text) > maxShort {
+		return fmt.Errorf("rabbitmq: %s of %d bytes, AMQP has room for %d: %w", what, len(text), maxShort, transports.ErrRefused)
+	}
+	return nil
+}

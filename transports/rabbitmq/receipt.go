@@ -1,0 +1,110 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A receipt settles one delivery through the channel it came from, and no other. Ack and Reject return
+// nil when the frame has been written to that channel while it was alive; there is no reply to wait for.
+type receipt struct {
+	link *link
+	raw  amqp.Delivery
+	lost chan struct{}
+	turn chan struct{} // capacity 1: held by the call that is settling
+
+	settled bool // guarded by turn
+}
+
+var _ transports.Receipt = (*receipt)(nil)
+
+func newReceipt(n *link, d amqp.Delivery) *receipt {
+	return &receipt{link: n, raw: d, lost: make(chan struct{}), turn: make(chan struct{}, 1)}
+}
+
+func (r *receipt) Lost() <-chan struct{} { return r.lost }
+
+func (r *receipt) Ack(ctx context.Context) error {
+	return r.settle(ctx, r.ack)
+}
+
+func (r *receipt) Reject(ctx context.Context, requeue bool) error {
+	return r.settle(ctx, func(context.Context) error {
+		return r.write(func() error { return r.link.ch.Reject(r.raw.DeliveryTag, requeue) })
+	})
+}
+
+// Move publishes first and acks when the broker has confirmed. Headers and properties stay as they came,
+// but for a user_id that is not ours, which the broker would refuse, and the mark of a priority of 0.
+func (r *receipt) Move(ctx context.Context, queue string) error {
+	q := transports.Queue{Name: queue}
+	if err := checkQueue(q); err != nil {
+		return err
+	}
+	return r.settle(ctx, func(ctx context.Context) error {
+		c := r.link.lane.k.conn
+		p := outgoing{key: queue, mandatory: true, declare: &q, bare: true, message: republishing(&r.raw)}
+		if p.message.UserId != c.user {
+			p.message.UserId = ""
+		}
+		if err := c.pub.publish(ctx, p); err != nil {
+			return err
+		}
+		return r.ack(ctx)
+	})
+}
+
+func (r *receipt) ack(context.Context) error {
+	return r.write(func() error { return r.link.ch.Ack(r.raw.DeliveryTag, false) })
+}
+
+// settle lets one call at a time do it, once.
+func (r *receipt) settle(ctx context.Context, do func(context.Context) error) error {
+	select {
+	case r.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-r.turn }()
+	if r.settled {
+		return transports.ErrSettled
+	}
+	select {
+	case <-r.lost:
+		return r.whyLost()
+	default:
+	}
+	if err := do(ctx); err != nil {
+		return err
+	}
+	if !r.link.settle(r) { // the channel died while we wrote
+		return r.whyLost()
+	}
+	r.settled = true
+	return nil
+}
+
+// write writes one settling frame if the channel lives.
+func (r *receipt) write(frame func() error) error {
+	if !r.link.begin() {
+		return r.whyLost()
+	}
+	defer r.link.settling.Done()
+	if err := frame(); err != nil {
+		return r.whyLost()
+	}
+	return nil
+}
+
+// whyLost is ErrLost, and ErrDisconnected too when it was the connection that broke: RabbitMQ returns
+// what a dead channel held in either case.
+func (r *receipt) whyLost() error {
+	if err := r.link.lane.k.conn.lost(); err != nil {
+		return fmt.Errorf("%w: %w", transports.ErrLost, err)
+	}
+	return fmt.Errorf("rabbitmq: the channel of queue %q closed: %w", r.link.lane.queue.Name, transports.ErrLost)
+}
