@@ -13,7 +13,6 @@ import (
 
 	"github.com/stalkworker/stalk/dial"
 	"github.com/stalkworker/stalk/handlers"
-	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/worker"
 )
@@ -65,7 +64,7 @@ func runDemo(c *cli.Context, hs []handlers.Handler, p process) error {
 	if err != nil {
 		return err
 	}
-	results, err := dial.Results(url, dial.ResultOptions{Expires: time.Hour, Encoding: protocol.Encoding{}})
+	results, err := dial.Results(url, dial.ResultOptions{})
 	if err != nil {
 		return err
 	}

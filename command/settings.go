@@ -251,6 +251,21 @@ func (s *settings) seconds(name string, otherwise time.Duration) time.Duration {
 	return time.Duration(f * float64(time.Second))
 }
 
+// lifetime is a duration of which null means for ever (0) and absent the default (nil).
+func (s *settings) lifetime(name string) *time.Duration {
+	v, given := s.values[name]
+	if !given {
+		s.read[name] = true
+		return nil
+	}
+	d := time.Duration(0)
+	if v != nil {
+		d = s.seconds(name, 0)
+	}
+	s.read[name] = true
+	return &d
+}
+
 func (s *settings) mapping(name string) map[string]any {
 	v, ok := s.get(name)
 	if !ok {

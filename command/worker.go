@@ -291,19 +291,7 @@ func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Enc
 	if u, ok := given(c, "result-backend"); ok {
 		url = u
 	}
-	var failure *time.Duration
-	if _, ok := s.get("result_failure_expires"); ok {
-		d := s.seconds("result_failure_expires", 0)
-		failure = &d
-	}
-	expires := 24 * time.Hour
-	if v, ok := s.values["result_expires"]; ok && v == nil {
-		expires = 0
-	}
-	expires = s.seconds("result_expires", expires)
-	if s.text("result_compression", "") != "" {
-		return nil, errors.New("result_compression: results are written plain, which every reader understands; take the setting out of --config")
-	}
+	e.Compression = s.text("result_compression", "") // only readers of Celery 5.7 understand it: off unless asked for
 	if accept := s.texts("result_accept_content", ","); len(accept) > 0 && !slices.Contains(accept, cmp.Or(e.Serializer, "json")) {
 		return nil, fmt.Errorf("result_accept_content %v does not hold result_serializer %q: no client could read the results", accept, cmp.Or(e.Serializer, "json"))
 	}
@@ -313,8 +301,8 @@ func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Enc
 	return dial.Results(url, dial.ResultOptions{
 		Transport:      s.mapping("result_backend_transport_options"),
 		SSL:            s.mapping("redis_backend_use_ssl"),
-		Expires:        expires,
-		FailureExpires: failure,
+		Expires:        s.lifetime("result_expires"),
+		FailureExpires: s.lifetime("result_failure_expires"),
 		Persistent:     s.flag("result_persistent", false),
 		Encoding:       e,
 		Broker:         t,

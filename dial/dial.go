@@ -72,14 +72,14 @@ func ok[T transports.Transport](t T, err error) (transports.Transport, error) {
 	return t, nil
 }
 
-// ResultOptions are Celery's settings around result_backend. Expires 0 keeps results for ever.
+// ResultOptions are Celery's settings around result_backend. The zero value is Celery's default.
 type ResultOptions struct {
 	Transport      map[string]any       // result_backend_transport_options
 	SSL            map[string]any       // redis_backend_use_ssl
-	Expires        time.Duration        // result_expires
+	Expires        *time.Duration       // result_expires; nil: a day; 0: for ever
 	FailureExpires *time.Duration       // result_failure_expires; nil: Expires
 	Persistent     bool                 // result_persistent, of rpc
-	Encoding       protocol.Encoding    // result_serializer and timezone
+	Encoding       protocol.Encoding    // result_serializer, result_compression and timezone
 	Broker         transports.Transport // where rpc sends its replies
 }
 
@@ -93,7 +93,7 @@ func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
 		return nil, nil
 	case "redis", "rediss", "redis+socket", "sentinel":
 		b, err := redisresult.New(redisresult.Config{
-			URL: url, Options: o.Transport, SSL: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires, Encoding: o.Encoding,
+			URL: url, Options: o.Transport, TLS: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires, Encoding: o.Encoding,
 		})
 		if err != nil {
 			return nil, err
