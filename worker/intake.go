@@ -81,6 +81,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 		}
 	}()
 	in.w.stats.consuming.Store(true)
+	log.Info(in.w.cfg.Node + " ready.")
 
 	for ctx.Err() == nil {
 		if want := in.window(); want != window {
