@@ -1,11 +1,8 @@
 package protocol
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // body decompresses and decodes the body of the message, if its content is accepted.
@@ -25,24 +22,17 @@ func (d *decoder) body() (Value, error) {
 	if err := d.accepts(content); err != nil {
 		return nil, &DecodeError{Part: "properties.content_type", Err: err}
 	}
+	if _, usable := ContentType(content); !usable {
+		return nil, &DecodeError{
+			Part: "properties.content_type",
+			Err:  fmt.Errorf("%w: no reader for content type %q; choose json, msgpack or yaml", ErrInvalidTask, clip(content)),
+		}
+	}
 	v, err := Deserialize(content, data, d.options.Limits)
 	if err != nil {
-		if errors.Is(err, ErrRefusedContent) {
-			err = fmt.Errorf("%w: no reader for content type %q", ErrInvalidTask, content)
-		}
 		return nil, partError("body", err)
 	}
 	return v, nil
-}
-
-// contentTypes are the names that accept_content and task_serializer know.
-var contentTypes = map[string]string{
-	"json":    "application/json",
-	"yaml":    "application/x-yaml",
-	"msgpack": "application/x-msgpack",
-	"pickle":  "application/x-python-serialize",
-	"raw":     "application/data",
-	"auth":    "application/data",
 }
 
 // accepts compares the content type as Kombu does: exactly, parameters and case included.
@@ -55,15 +45,15 @@ func (d *decoder) accepts(content string) error {
 		return fmt.Errorf("%w: %s is sent as pickle, which only Python can read; set task_serializer = 'json' for it "+
 			"(accept_content must not list pickle here)", ErrRefusedContent, d.called())
 	}
+	if Accepted(content, d.options.Accept) {
+		return nil
+	}
 	accept := d.options.Accept
 	if accept == nil {
 		accept = []string{"json"}
 	}
-	if slices.ContainsFunc(accept, func(name string) bool { return name == content || contentTypes[name] == content }) {
-		return nil
-	}
 	return fmt.Errorf("%w: %s is sent as %q; add it to accept_content (now %s) or change task_serializer",
-		ErrRefusedContent, d.called(), content, strings.Join(accept, ", "))
+		ErrRefusedContent, d.called(), clip(content), strings.Join(accept, ", "))
 }
 
 // called names the task for an error text, as far as it is known before the body is read.
@@ -127,7 +117,8 @@ func iterate(args Value) ([]Value, error) {
 		return append(list, v...), nil
 	case string:
 		for i := 0; i < len(v); {
-			n := runeLen(v[i:])
+			_, n := decodeWTF8(v[i:])
+			n = max(n, 1)
 			list = append(list, v[i:i+n])
 			i += n
 		}
@@ -144,15 +135,4 @@ func iterate(args Value) ([]Value, error) {
 		return list, nil
 	}
 	return nil, invalid("body[0]", args, "the arguments, a list")
-}
-
-// runeLen is the length of the first character of s, a lone surrogate in its three-byte form included.
-func runeLen(s string) int {
-	if r, n := utf8.DecodeRuneInString(s); r != utf8.RuneError || n > 1 {
-		return n
-	}
-	if len(s) >= 3 && s[0] == 0xED && s[1] >= 0xA0 && s[1] <= 0xBF && s[2] >= 0x80 && s[2] <= 0xBF {
-		return 3
-	}
-	return 1
 }

@@ -29,6 +29,7 @@ time.tzset()
 
 import amqp
 import celery.app.amqp
+import celery.backends.base
 import kombu.transport.memory
 from kombu.utils import uuid as make_uuid
 from celery import Celery, chain, chord, group
@@ -60,10 +61,21 @@ class Ids:
         return UUID(int=(0x4 << 76) | (0x8 << 60) | cls.count)
 
 
+class Frozen(datetime):
+    @classmethod
+    def utcnow(cls):
+        return NOW.replace(tzinfo=None)
+
+    @classmethod
+    def now(cls, tz=None):
+        return NOW.astimezone(tz)
+
+
 def freeze():
     make_uuid.__defaults__ = (Ids.fresh,)
     celery.app.amqp.anon_nodename = lambda: 'gen4711@vm'
     Celery.now = lambda self: NOW.astimezone(self.timezone)
+    celery.backends.base.datetime = Frozen  # Celery up to 5.4 does not ask the app for date_done
     Celery.thread_oid = property(lambda self: REPLY_TO)
 
 
@@ -179,7 +191,7 @@ def reading(a, envelope):
         typed = {'args': None, 'kwargs': None}  # yaml sets
     hard, soft = c.timelimit or (None, None)
     return dict(
-        typed, name=r.task_name, display=r.name, id=r.id, root_id=c.root_id, parent_id=c.parent_id,
+        typed, name=r._type, display=r.name, id=r.id, root_id=c.root_id, parent_id=c.parent_id,
         group=c.group, group_index=c.group_index, retries=c.retries, eta=iso(r._eta), expires=iso(r._expires),
         expires_text=c.expires, hard=hard, soft=soft, ignore_result=r._request_dict.get('ignore_result'),
         nesting=c.replaced_task_nesting, stamped_headers=c.stamped_headers, stamps=dumps(c.stamps or {}),
@@ -407,7 +419,7 @@ def retries(entries):
     add('plain', 'plain', countdown=10)
     add('at once', 'plain', countdown=0)
     add('at an eta', 'plain', eta=NOW + timedelta(hours=2))
-    for of in ('by name', 'priority', 'named queue without priority', 'shadow', 'countdown', 'expires', 'limits',
+    for of in ('priority', 'named queue without priority', 'shadow', 'countdown', 'expires', 'limits',
                'soft limit only, with a fraction', 'ignore_result', 'custom headers', 'nested headers table', 'beat',
                'limits are no custom headers', 'replaced', 'retried before', 'group member', 'own repr', 'timezone Berlin',
                'link and link_error', 'stamped', 'chain', 'chord', 'msgpack', 'yaml', 'compressed by gzip',
@@ -426,7 +438,7 @@ class Outer:
 
 
 Outer.Inner.__module__ = 'myapp.errors'
-Outer.Inner.__qualname__ = 'Book.DoesNotExist'
+Outer.Inner.__name__, Outer.Inner.__qualname__ = 'DoesNotExist', 'Book.DoesNotExist'
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "/x.py", line 1, in f\nValueError: boom\n'
 
