@@ -45,13 +45,16 @@ type call struct {
 	values []protocol.Value // by field
 	bound  []bool           // by field: a caller may give None
 	rest   []protocol.Value
-	others *protocol.Object
+	others *protocol.Object // not nil when the task has **kwargs
 }
 
 // match looks at a call as Python 3.11 does, in its order (Python/ceval.c, initialize_locals): which of several
 // mistakes is reported depends on it.
 func (s *shape) match(called string, args []protocol.Value, kwargs *protocol.Object) (call, error) {
-	c := call{values: make([]protocol.Value, len(s.fields)), bound: make([]bool, len(s.fields)), others: &protocol.Object{}}
+	c := call{values: make([]protocol.Value, len(s.fields)), bound: make([]bool, len(s.fields))}
+	if s.others != nil {
+		c.others = &protocol.Object{}
+	}
 	given := copy(c.values[:s.positional], args)
 	for i := range given {
 		c.bound[i] = true

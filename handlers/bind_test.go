@@ -408,3 +408,15 @@ func FuzzBind(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkBind is the cost of calling a task that does nothing.
+func BenchmarkBind(b *testing.B) {
+	b.ReportAllocs()
+	h := Func("f", func(context.Context, typedIn) (struct{}, error) { return struct{}{}, nil })
+	task := &protocol.Task{Args: []any{int64(1), 2.0}, Kwargs: protocol.ObjectOf(protocol.Member{Key: "name", Value: "n"})}
+	for b.Loop() {
+		if _, err := h.Invoke()(b.Context(), task); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -63,6 +63,9 @@ type Report struct {
 	Meta  protocol.Value // as Python reads it
 }
 
+// String is "PROGRESS {"done": 1}": the meta as JSON.
+func (r Report) String() string { return string(r.State) + " " + jsonText(r.Meta) }
+
 // A Result is what a run led to.
 type Result struct {
 	Ending    Ending
@@ -72,6 +75,22 @@ type Result struct {
 	Countdown time.Duration       // of a retry; with backoff the longest that jitter can draw
 	ETA       time.Time           // of a retry that names a time
 	Reports   []Report
+}
+
+// JSON is Value as the result document holds it, in the form of Python's json.dumps.
+func (r Result) JSON() string { return jsonText(r.Value) }
+
+// String is the ending and what came with it: "succeeded 3", "failed ValueError: boom", "retried Retry in 2s".
+func (r Result) String() string {
+	switch {
+	case r.Ending == Succeeded:
+		return string(r.Ending) + " " + r.JSON()
+	case r.Ending == Retried && r.Err != nil:
+		return string(r.Ending) + " " + r.Err.Error()
+	case r.Exception != nil:
+		return string(r.Ending) + " " + r.Exception.Error()
+	}
+	return string(r.Ending)
 }
 
 // Scan stores Value in the variable that into points to, as protocol.ToGo does. A run that did not succeed is
@@ -198,6 +217,14 @@ func roundTrip(v any) (protocol.Value, error) {
 		return nil, err
 	}
 	return protocol.ParseJSON(data, protocol.Limits{})
+}
+
+func jsonText(v protocol.Value) string {
+	data, err := protocol.AppendJSON(nil, v)
+	if err != nil {
+		return err.Error() // a Result made by hand: Run's values came from JSON
+	}
+	return string(data)
 }
 
 // A recorder is the Host of one run.
