@@ -44,6 +44,7 @@ type Backend struct {
 	failures int64
 	encoding protocol.Encoding
 	limits   protocol.Limits
+	maxValue int // bytes
 
 	unscripted atomic.Bool // set once when the server forbids scripts
 }
@@ -83,6 +84,7 @@ func New(cfg Config) (*Backend, error) {
 		failures: failures,
 		encoding: cfg.Encoding,
 		limits:   cfg.Limits,
+		maxValue: maxValue,
 	}, nil
 }
 

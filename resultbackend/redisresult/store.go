@@ -60,8 +60,8 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 	if err != nil {
 		return err
 	}
-	if len(doc) > maxValue {
-		return fmt.Errorf("redisresult: result of %d bytes, Redis holds %d: %w", len(doc), maxValue, resultbackend.ErrTooLarge)
+	if len(doc) > b.maxValue {
+		return fmt.Errorf("redisresult: result of %d bytes, Redis holds %d: %w", len(doc), b.maxValue, resultbackend.ErrTooLarge)
 	}
 	w := write{Record: r, key: b.prefix + r.Result.TaskID, doc: doc, ttl: b.expires}
 	if r.Result.Status == protocol.Failure {

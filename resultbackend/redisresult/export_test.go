@@ -1,0 +1,40 @@
+package redisresult
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// ForbidScripts is what a server's refusal does.
+func (b *Backend) ForbidScripts() { b.unscripted.Store(true) }
+
+// Scripted reports whether scripts are still used.
+func (b *Backend) Scripted() bool { return !b.unscripted.Load() }
+
+// SetMaxValue lowers the size limit, for tests of small memory.
+func (b *Backend) SetMaxValue(n int) { b.maxValue = n }
+
+// Commands counts what is sent to the server from now on.
+func (b *Backend) Commands() *atomic.Int64 {
+	n := new(atomic.Int64)
+	b.client.AddHook(counter{n})
+	return n
+}
+
+type counter struct{ n *atomic.Int64 }
+
+func (c counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.n.Add(1)
+		return next(ctx, cmd)
+	}
+}
+func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.n.Add(int64(len(cmds)))
+		return next(ctx, cmds)
+	}
+}

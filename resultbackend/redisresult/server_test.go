@@ -1,0 +1,192 @@
+package redisresult_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend/redisresult"
+)
+
+// realURL is the server for tests that need a real one.
+func realURL(t *testing.T) string {
+	t.Helper()
+	u := os.Getenv("CELERY_REDIS_URL")
+	if u == "" {
+		if os.Getenv("INTEROP") == "required" {
+			t.Fatal("CELERY_REDIS_URL is not set")
+		}
+		t.Skip("CELERY_REDIS_URL is not set")
+	}
+	return u
+}
+
+// miniURL is a server in this process.
+func miniURL(t *testing.T) string {
+	t.Helper()
+	return "redis://" + miniredis.RunT(t).Addr() + "/0"
+}
+
+// servers are the in-process server and, when there is one, the real one.
+func servers(t *testing.T, test func(t *testing.T, url string)) {
+	t.Run("miniredis", func(t *testing.T) { test(t, miniURL(t)) })
+	t.Run("redis", func(t *testing.T) { test(t, realURL(t)) })
+}
+
+// open makes a Backend whose keys no other test has, and a client that looks at the same database.
+func open(t *testing.T, rawURL string, cfg redisresult.Config) (*redisresult.Backend, *redis.Client, string) {
+	t.Helper()
+	prefix, _ := cfg.Options["global_keyprefix"].(string)
+	if prefix == "" {
+		prefix = unique()
+		options := map[string]any{"global_keyprefix": prefix}
+		for k, v := range cfg.Options {
+			options[k] = v
+		}
+		cfg.Options = options
+	}
+	cfg.URL = rawURL
+	b, err := redisresult.New(cfg)
+	if err != nil {
+		t.Fatalf("New: %v", err)
+	}
+	t.Cleanup(func() { b.Close() })
+	opts, err := redis.ParseURL(rawURL)
+	if err != nil {
+		t.Fatalf("ParseURL: %v", err)
+	}
+	client := redis.NewClient(opts)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator()
+		for keys.Next(ctx) {
+			client.Del(ctx, keys.Val())
+		}
+		client.Close()
+	})
+	return b, client, prefix + "celery-task-meta-"
+}
+
+// unique is a global_keyprefix.
+func unique() string { return fmt.Sprintf("res-%d-%d:", os.Getpid(), time.Now().UnixNano()) }
+
+// watch hears what is published for the task, as a waiting client does.
+func watch(t *testing.T, client *redis.Client, channel string) <-chan protocol.Result {
+	t.Helper()
+	sub := client.Subscribe(t.Context(), channel)
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatalf("Subscribe: %v", err)
+	}
+	out := make(chan protocol.Result, 100)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			m, err := sub.ReceiveMessage(context.Background())
+			if err != nil {
+				return
+			}
+			r, err := protocol.DecodeResult("json", []byte(m.Payload), protocol.Limits{})
+			if err != nil {
+				t.Errorf("published %q: %v", m.Payload, err)
+				return
+			}
+			out <- r
+		}
+	})
+	t.Cleanup(func() { sub.Close(); wg.Wait() })
+	return out
+}
+
+// A proxy stands before a server and can be away.
+type proxy struct {
+	listener net.Listener
+	target   string
+	wg       sync.WaitGroup
+
+	mu    sync.Mutex
+	away  bool                  // guarded by mu
+	conns map[net.Conn]struct{} // guarded by mu
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
+	p.wg.Go(p.accept)
+	t.Cleanup(func() { l.Close(); p.Away(true); p.wg.Wait() })
+	return p
+}
+
+// through is rawURL with the proxy's address.
+func (p *proxy) through(t *testing.T, rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = p.listener.Addr().String()
+	return u.String()
+}
+
+func (p *proxy) accept() {
+	for {
+		in, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", p.target)
+		if err != nil || !p.add(in, out) {
+			in.Close()
+			if out != nil {
+				out.Close()
+			}
+			continue
+		}
+		p.wg.Go(func() { _, _ = io.Copy(in, out); in.Close(); out.Close() })
+		p.wg.Go(func() { _, _ = io.Copy(out, in); in.Close(); out.Close() })
+	}
+}
+
+func (p *proxy) add(conns ...net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.away {
+		return false
+	}
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+	return true
+}
+
+// Away cuts every connection and closes new ones at once, until Away(false).
+func (p *proxy) Away(away bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.away = away
+	for c := range p.conns {
+		c.Close()
+	}
+	clear(p.conns)
+}
+
+func hostOf(t *testing.T, rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
