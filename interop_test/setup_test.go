@@ -1,0 +1,92 @@
+package interop_test
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"maps"
+	"strings"
+	"testing"
+)
+
+// A setup is one pair of broker and result backend, with Celery settings that both sides share.
+type setup struct {
+	name     string
+	broker   string
+	backend  string
+	settings map[string]any // Celery's lower-case names; given to Python and, as --config, to Stalk
+	client   map[string]any // the same, for Python alone
+}
+
+func (s setup) amqp() bool { return strings.HasPrefix(s.broker, "amqp") }
+
+// with returns the setup with one more setting.
+func (s setup) with(name string, value any) setup {
+	m := maps.Clone(s.settings)
+	if m == nil {
+		m = map[string]any{}
+	}
+	m[name] = value
+	s.settings = m
+	return s
+}
+
+// withClient returns the setup with one more setting that only Python knows.
+func (s setup) withClient(name string, value any) setup {
+	m := maps.Clone(s.client)
+	if m == nil {
+		m = map[string]any{}
+	}
+	m[name] = value
+	s.client = m
+	return s
+}
+
+// rescuing returns the setup with what makes workers take over from each other within seconds on Redis; on
+// RabbitMQ they do so at once.
+func (s setup) rescuing() setup {
+	return s.with("broker_transport_options", map[string]any{
+		"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+	}).with("task_acks_late", true)
+}
+
+// pythonSettings is the JSON object of both.
+func (s setup) pythonSettings() string {
+	all := maps.Clone(s.settings)
+	if all == nil {
+		all = map[string]any{}
+	}
+	maps.Copy(all, s.client)
+	b, err := json.Marshal(all) // maps are written in the order of their keys
+	if err != nil {
+		panic(err) // a test's own mistake
+	}
+	return string(b)
+}
+
+// key names what a driver process must agree in.
+func (s setup) key() string { return s.broker + " " + s.backend + " " + s.pythonSettings() }
+
+func onRedis() setup    { return setup{name: "redis", broker: redisURL, backend: redisURL} }
+func onRabbitMQ() setup { return setup{name: "rabbitmq", broker: amqpURL, backend: redisURL} }
+func onRPC() setup      { return setup{name: "rabbitmq+rpc", broker: amqpURL, backend: "rpc://"} }
+
+// onAll runs a test once on each broker and result backend, side by side.
+func onAll(t *testing.T, test func(t *testing.T, s setup)) { on(t, test, onRedis, onRabbitMQ, onRPC) }
+
+// onBoth runs a test once on each broker, with results in Redis: for what does not depend on the backend.
+func onBoth(t *testing.T, test func(t *testing.T, s setup)) { on(t, test, onRedis, onRabbitMQ) }
+
+func on(t *testing.T, test func(t *testing.T, s setup), setups ...func() setup) {
+	need(t)
+	t.Parallel()
+	for _, make := range setups {
+		s := make()
+		t.Run(s.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, s)
+		})
+	}
+}
+
+// unique returns a name nobody else uses, for a queue or a worker.
+func unique(prefix string) string { return prefix + "-" + strings.ToLower(rand.Text()[:10]) }

@@ -1,0 +1,82 @@
+"""Tasks of the shop: stubs for those that Go runs, and some of Python's own.
+
+A stub gives the name and the parameters; its body never runs, because its queue is served by Stalk.
+With STALK_SERVE_DEMO=1 the bodies do run: then a Python worker can take over what Stalk left.
+"""
+import builtins
+import time
+
+from celery import shared_task
+from django.conf import settings
+
+
+def _go():
+    if not settings.STALK_SERVE_DEMO:
+        raise NotImplementedError("served by Go")
+
+
+@shared_task(name="demo.add")
+def add(x, y=1):
+    _go()
+    return x + y
+
+
+@shared_task(name="demo.echo")
+def echo(*args, **kwargs):
+    _go()
+    return {"args": list(args), "kwargs": kwargs}
+
+
+@shared_task(name="demo.sleep")
+def sleep(seconds=1):
+    _go()
+    time.sleep(seconds)
+    return seconds
+
+
+@shared_task(name="demo.burn")
+def burn(seconds=1):
+    _go()
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+    return seconds
+
+
+@shared_task(name="demo.fail")
+def fail(message="boom", exc_type="ValueError"):
+    _go()
+    raise getattr(builtins, exc_type)(message)
+
+
+@shared_task(name="demo.retry", bind=True, max_retries=None)
+def retry(self, times=1, countdown=0):
+    _go()
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown)
+    return self.request.retries
+
+
+@shared_task(name="demo.progress", bind=True)
+def progress(self, steps=5, seconds=0.1):
+    _go()
+    for i in range(steps):
+        self.update_state(state="PROGRESS", meta={"done": i, "total": steps})
+        time.sleep(seconds)
+    return steps
+
+
+@shared_task(name="stalk.images.thumbnail")
+def thumbnail(source, target=None, size=(256, 256), fit="inside", format=None, quality=85):
+    raise NotImplementedError("served by Go")
+
+
+@shared_task(name="stalk.images.variants")
+def variants(source, variants):
+    raise NotImplementedError("served by Go")
+
+
+@shared_task
+def total(numbers):
+    """One of Python's own: stays on Python's queue."""
+    return sum(numbers)
