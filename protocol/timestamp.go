@@ -105,7 +105,7 @@ func cutDate(s string) (day time.Time, rest string, ok bool) {
 		fourth := time.Date(year, 1, 4, 0, 0, 0, 0, time.UTC)
 		monday := fourth.AddDate(0, 0, -(int(fourth.Weekday())+6)%7)
 		day = monday.AddDate(0, 0, (n-1)*7+weekday-1)
-		if _, w := day.ISOWeek(); w != n || day.Year() < 1 {
+		if _, w := day.ISOWeek(); w != n && n != 53 || day.Year() < 1 || day.Year() > 9999 { // dateutil lets any year have 53
 			return day, s, false
 		}
 		return day, s, true
