@@ -1,0 +1,305 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/transports"
+)
+
+const (
+	block      = time.Second     // of one blocking command
+	blockGrace = 5 * time.Second // how much longer than that its answer may take
+	watchEvery = time.Second     // how soon a silent loss is noticed
+	healEvery  = time.Minute     // bindings
+	maxSkew    = 5 * time.Second
+)
+
+// A conn is what the contract calls one connection: a few sockets that live and break together.
+type conn struct {
+	t     *Transport
+	main  *redis.Client // commands that answer at once
+	block *redis.Client // BLMOVE and the watch, so that none of them holds a socket others need
+	done  chan struct{} // closed by end
+	hang  sync.Once
+
+	wg    sync.WaitGroup // goroutines
+	ops   sync.WaitGroup // operations under way; added to under t.mu while why is nil
+	skew  atomic.Int64   // server's clock minus ours, when that is more than maxSkew; else 0
+	plain atomic.Bool    // scripts are forbidden
+
+	// guarded by t.mu
+	why       error // not nil: ended
+	consumers map[*consumer]struct{}
+	subs      map[*subscription]struct{}
+	declared  map[string]bool
+	sweeping  bool
+}
+
+var _ transports.Conn = (*conn)(nil)
+
+func newConn(t *Transport, server int) *conn {
+	return &conn{
+		t:         t,
+		main:      t.opts.Client(server, tune(mainPool)),
+		block:     t.opts.Client(server, tune(blockPool)),
+		done:      make(chan struct{}),
+		consumers: map[*consumer]struct{}{},
+		subs:      map[*subscription]struct{}{},
+		declared:  map[string]bool{},
+	}
+}
+
+func (c *conn) Done() <-chan struct{} { return c.done }
+
+func (c *conn) Err() error {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if errors.Is(c.why, errClosed) {
+		return nil
+	}
+	return c.why
+}
+
+// gone is why the connection ended, nil while it lives.
+func (c *conn) gone() error {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return c.why
+}
+
+// begin starts an operation that Close has to wait for; ops.Done ends it. Called with t.mu held.
+func (c *conn) begin() error {
+	if c.why == nil {
+		c.ops.Add(1)
+	}
+	return c.why
+}
+
+func (c *conn) enter() error {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	return c.begin()
+}
+
+// start runs a goroutine that Close waits for, unless the connection has ended.
+func (c *conn) start(run func()) error {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if c.why != nil {
+		return c.why
+	}
+	c.wg.Go(run)
+	return nil
+}
+
+// end marks the connection as over, once, and says whether this call did.
+func (c *conn) end(why error) bool {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if c.why != nil {
+		return false
+	}
+	c.why = why
+	close(c.done)
+	delete(c.t.conns, c)
+	return true
+}
+
+// fail breaks the connection. Nothing is given back: the leases wait for the next Conn.
+func (c *conn) fail(why error) {
+	if !c.end(why) {
+		return
+	}
+	c.t.mu.Lock()
+	for l := range c.t.leases {
+		if l.owner == c {
+			l.owner = nil
+		}
+	}
+	for k := range c.consumers {
+		k.buffer = nil
+	}
+	c.t.mu.Unlock()
+	c.hangUp()
+}
+
+// hangUp closes the sockets, which ends whatever waits on them.
+func (c *conn) hangUp() {
+	c.hang.Do(func() {
+		c.endWaits()
+		_ = c.main.Close()
+	})
+}
+
+// endWaits closes the sockets that wait for something. A BLMOVE onto the same list loses nothing by it.
+func (c *conn) endWaits() {
+	c.t.mu.Lock()
+	var subs []*subscription
+	for s := range c.subs {
+		subs = append(subs, s)
+	}
+	c.t.mu.Unlock()
+	for _, s := range subs {
+		_ = s.ps.Close()
+	}
+	_ = c.block.Close()
+}
+
+// Close gives back what is unsettled, the newest first, so that the oldest is consumed next. A
+// connection that broke before gives back nothing.
+func (c *conn) Close() error {
+	var err error
+	if c.end(errClosed) {
+		c.endWaits()
+		for _, k := range c.consumersNow() {
+			k.halt()
+		}
+		c.ops.Wait() // settlings under way finish on this connection
+		err = c.giveBack(c.leasesOf(nil))
+		c.hangUp()
+	}
+	c.ops.Wait()
+	c.wg.Wait()
+	return err
+}
+
+func (c *conn) consumersNow() []*consumer {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	out := make([]*consumer, 0, len(c.consumers))
+	for k := range c.consumers {
+		out = append(out, k)
+	}
+	return out
+}
+
+// timeout bounds a command by its caller's context and ours.
+func (c *conn) timeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.t.opts.SocketTimeout)
+}
+
+// own is a context for work of the connection itself, which no caller's cancelling may cut in half.
+func (c *conn) own() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), c.t.opts.SocketTimeout)
+}
+
+// watch notices that the server has gone or stopped answering while nobody else asks it anything, and
+// compares the clocks.
+func (c *conn) watch() {
+	sticky := c.block.Conn()
+	defer sticky.Close()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	clock := time.Now()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), blockGrace)
+		err := sticky.Ping(ctx).Err()
+		if err == nil && time.Since(clock) >= clockEvery {
+			clock, err = time.Now(), c.readClock(ctx)
+		}
+		cancel()
+		if f := fateOf(err); f == gone || f == unknown {
+			_ = c.outcome("watch", err)
+			return
+		}
+	}
+}
+
+// readClock asks for the server's time. A slow local clock would make others take our fresh deliveries
+// for overdue.
+func (c *conn) readClock(ctx context.Context) error {
+	before := time.Now()
+	there, err := c.main.Time(ctx).Result()
+	if err != nil {
+		if fateOf(err) == refused { // TIME may be forbidden
+			return nil
+		}
+		return err
+	}
+	here := before.Add(time.Since(before) / 2)
+	skew := there.Sub(here)
+	if skew.Abs() <= maxSkew {
+		skew = 0
+	} else if c.skew.Load() == 0 {
+		c.t.warning("clock differs from the broker's; using the broker's", "skew", skew.String())
+	}
+	c.skew.Store(int64(skew))
+	return nil
+}
+
+func (c *conn) now() time.Time { return time.Now().Add(time.Duration(c.skew.Load())) }
+
+// score is a time as Python's time.time() has it.
+func score(t time.Time) string {
+	return strconv.FormatFloat(float64(t.UnixMicro())/1e6, 'f', 6, 64)
+}
+
+// keep renews the leases and heals the bindings until the connection ends.
+func (c *conn) keep() {
+	every := min(c.t.set.visibility/4, time.Minute)
+	renew, heal := time.NewTicker(every), time.NewTicker(healEvery)
+	defer renew.Stop()
+	defer heal.Stop()
+	for {
+		var err error
+		select {
+		case <-c.done:
+			return
+		case <-renew.C:
+			ctx, cancel := c.own()
+			err = c.adopt(ctx) // those whose own connection broke while this one lived, too
+			if err == nil {
+				err = c.renew(ctx, c.leasesOf(nil))
+			}
+			cancel()
+		case <-heal.C:
+			for _, k := range c.consumersNow() {
+				ctx, cancel := c.own()
+				err = errors.Join(err, c.bind(ctx, k.bindings()))
+				cancel()
+			}
+		}
+		if err != nil && c.gone() == nil {
+			c.t.warning("redis broker: renewing refused, trying again", "err", err)
+		}
+	}
+}
+
+// bind writes the binding of each queue to both sets: the second is what a sweep of Kombu 5.7 respects.
+func (c *conn) bind(ctx context.Context, queues []transports.Queue) error {
+	if len(queues) == 0 {
+		return nil
+	}
+	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		for _, q := range queues {
+			table, permanent := c.t.set.bindingKeys(q.Exchange)
+			member := c.t.set.bindingMember(q)
+			p.SAdd(ctx, table, member)
+			p.SAdd(ctx, permanent, member)
+		}
+		return nil
+	})
+	return c.outcomeIn(ctx, "binding", err)
+}
+
+// outcomeIn is outcome for an operation in a caller's context: its running out says nothing about the
+// connection.
+func (c *conn) outcomeIn(ctx context.Context, what string, err error) error {
+	if fateOf(err) == gone && ctx.Err() != nil {
+		return fmt.Errorf("redisbroker: %s: %w: %w", what, transports.ErrDisconnected, ctx.Err())
+	}
+	return c.outcome(what, err)
+}

@@ -1,0 +1,313 @@
+package redisbroker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// quarantine is where an element goes that no Python worker could read, when nobody has moved it
+// elsewhere before the connection is closed.
+const quarantine = ".quarantine"
+
+type leaseState int
+
+const (
+	fetched   leaseState = iota // taken, not yet handed to Receive's caller
+	delivered                   // the caller's
+	settling                    // a settling is under way
+	settled
+	lost
+)
+
+// A lease is one stashed message that is ours, and the receipt of its delivery.
+type lease struct {
+	t        *Transport
+	field    string
+	queue    string
+	raw      []byte // the list element, byte for byte
+	value    string // what the stash holds for field
+	priority int
+	bad      bool // Python workers fail on it: never goes back to its queue
+	free     bool // a broadcast: nothing is stashed
+	seq      uint64
+	gone     chan struct{} // closed when lost
+
+	// guarded by t.mu
+	owner     *conn // nil: its connection broke
+	consumer  *consumer
+	state     leaseState
+	uncertain bool // a settling may have happened
+}
+
+var _ transports.Receipt = (*lease)(nil)
+
+// finish ends l with t.mu held.
+func (l *lease) finish(s leaseState) {
+	if l.state == settled || l.state == lost {
+		return
+	}
+	l.state = s
+	delete(l.t.leases, l)
+	if s == lost {
+		close(l.gone)
+	}
+	if k := l.consumer; k != nil && !l.free {
+		k.held--
+		signal(k.wake)
+	}
+}
+
+// leasesOf are the connection's unsettled leases that which accepts (nil: all), newest first.
+func (c *conn) leasesOf(which func(*lease) bool) []*lease {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	var out []*lease
+	for l := range c.t.leases {
+		if l.owner == c && (l.state == fetched || l.state == delivered) && (which == nil || which(l)) {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(a, b *lease) int { return cmp.Compare(b.seq, a.seq) })
+	return out
+}
+
+// renew sets the scores of what is held; what is not stashed any more is lost.
+func (c *conn) renew(ctx context.Context, held []*lease) error {
+	held = slices.DeleteFunc(held, func(l *lease) bool { return l.free })
+	for chunk := range slices.Chunk(held, 100) {
+		fields := make([]string, len(chunk))
+		for i, l := range chunk {
+			fields[i] = l.field
+		}
+		there, err := c.renewFields(ctx, fields)
+		if err != nil {
+			return c.outcome("renewing", err)
+		}
+		lostNow := 0
+		c.t.mu.Lock()
+		for i, l := range chunk {
+			// One that is being settled right now is absent because of that; its settling tells.
+			if !there[i] && (l.state == fetched || l.state == delivered) {
+				if k := l.consumer; k != nil {
+					k.unbuffer(l)
+				}
+				l.finish(lost)
+				lostNow++
+			}
+		}
+		c.t.mu.Unlock()
+		if lostNow > 0 {
+			c.t.warning("deliveries are no longer ours: restored by another worker, or the broker lost data", "count", lostNow, "of", len(chunk))
+		}
+	}
+	return nil
+}
+
+// adopt takes over leases without a connection: what was delivered is renewed, what was only fetched
+// goes back untouched, and takes whose answer was lost are looked up and given back likewise.
+func (c *conn) adopt(ctx context.Context) error {
+	c.t.mu.Lock()
+	claims := c.t.unknown
+	c.t.unknown = nil
+	var orphans []*lease
+	for l := range c.t.leases {
+		if l.owner == nil {
+			l.owner, l.consumer = c, nil
+			orphans = append(orphans, l)
+		}
+	}
+	c.t.mu.Unlock()
+	if len(orphans) == 0 && len(claims) == 0 {
+		return nil
+	}
+	mine := func(s leaseState) []*lease {
+		return c.leasesOf(func(l *lease) bool { return l.state == s && slices.Contains(orphans, l) })
+	}
+	err := c.renew(ctx, mine(delivered))
+	if err == nil {
+		err = c.giveBack(mine(fetched))
+	}
+	for i, cl := range claims {
+		if err == nil {
+			err = c.resolve(ctx, cl)
+		}
+		if err != nil {
+			c.t.mu.Lock()
+			c.t.unknown = append(c.t.unknown, claims[i:]...)
+			c.t.mu.Unlock()
+			break
+		}
+	}
+	return err
+}
+
+// resolve returns what a take popped whose answer never arrived.
+func (c *conn) resolve(ctx context.Context, cl claim) error {
+	fields := make([]string, cl.want)
+	for i := range fields {
+		fields[i] = fmt.Sprintf("%s%d", cl.base, i+1)
+	}
+	values, err := c.main.HMGet(ctx, c.t.set.key(c.t.set.unacked), fields...).Result()
+	if err != nil {
+		return c.outcome("looking for unread deliveries", err)
+	}
+	for i := len(values) - 1; i >= 0; i-- {
+		value, ok := values[i].(string)
+		if !ok {
+			continue
+		}
+		raw, _, queue, err := readStash(value)
+		if err != nil {
+			// The splice of an element that is no JSON. A stash made by our script ends the same way always.
+			c.t.warning("an unread delivery is not readable; it stays in the stash", "field", fields[i], "err", err)
+			continue
+		}
+		l := &lease{t: c.t, field: fields[i], queue: queue, raw: raw, value: value, state: fetched, owner: c, gone: make(chan struct{})}
+		l.priority = priorityOf(raw)
+		if err := c.returnOne(ctx, l, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack moves leases to the front of their lists, in the order given.
+func (c *conn) giveBack(ls []*lease) error {
+	var errs []error
+	for _, l := range ls {
+		ctx, cancel := c.own()
+		c.t.mu.Lock()
+		was := l.state
+		if was == fetched || was == delivered {
+			l.state = settling
+		}
+		c.t.mu.Unlock()
+		if was != fetched && was != delivered {
+			cancel()
+			continue
+		}
+		err := error(nil)
+		if !l.free {
+			err = c.returnOne(ctx, l, was == delivered)
+		}
+		cancel()
+		c.t.mu.Lock()
+		if err == nil {
+			l.finish(lost)
+		} else {
+			l.state = was
+			if l.owner == c {
+				l.owner = nil // the next Conn tries, or the sweep does
+			}
+		}
+		c.t.mu.Unlock()
+		if err != nil {
+			errs = append(errs, err)
+			if errors.Is(err, transports.ErrDisconnected) {
+				break // nor will the others
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *conn) returnOne(ctx context.Context, l *lease, mark bool) error {
+	text, target, push := l.raw, c.t.set.listFor(l.queue, l.priority), "RPUSH"
+	if l.bad {
+		target, push = c.t.set.key(l.queue+quarantine), "LPUSH"
+		c.t.warning("unreadable element moved aside", "queue", l.queue, "to", l.queue+quarantine)
+	} else if mark {
+		if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
+			text = marked
+		}
+	}
+	_, err := c.move(ctx, l.field, l.value, push, text, "", target)
+	return c.outcome("giving back", err)
+}
+
+// readStash splits a stash value without changing the envelope's text.
+func readStash(value string) (envelope json.RawMessage, exchange, key string, err error) {
+	var parts []json.RawMessage
+	if err := json.Unmarshal([]byte(value), &parts); err != nil {
+		return nil, "", "", fmt.Errorf("redisbroker: stash: %w", err)
+	}
+	if len(parts) != 3 {
+		return nil, "", "", fmt.Errorf("redisbroker: stash: %d parts, want 3", len(parts))
+	}
+	for i, into := range []*string{&exchange, &key} {
+		if string(parts[i+1]) == "null" {
+			continue
+		}
+		if err := json.Unmarshal(parts[i+1], into); err != nil {
+			return nil, "", "", fmt.Errorf("redisbroker: stash: part %d: %w", i+1, err)
+		}
+	}
+	return parts[0], exchange, key, nil
+}
+
+// priorityOf is the priority of a raw envelope as Kombu reads it: what is not a number is 0.
+func priorityOf(raw []byte) int {
+	m, _, err := protocol.DecodeEnvelope(raw, protocol.Limits{})
+	if err != nil || m.Properties.Priority == nil {
+		return 0
+	}
+	return *m.Properties.Priority
+}
+
+// move is the compare-and-move: latest "" or the score above which the message is not overdue any more.
+func (c *conn) move(ctx context.Context, field, expected, push string, text []byte, latest string, targets ...string) (bool, error) {
+	keys := append([]string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index)}, targets...)
+	if c.plain.Load() {
+		return c.plainMove(ctx, field, expected, push, text, keys)
+	}
+	n, err := moveScript.Run(ctx, c.main, keys, field, expected, push, text, latest).Int()
+	return n == 1, err
+}
+
+func (c *conn) renewFields(ctx context.Context, fields []string) ([]bool, error) {
+	keys := []string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index)}
+	at := score(c.now())
+	if c.plain.Load() {
+		return c.plainRenew(ctx, keys, at, fields)
+	}
+	args := make([]any, 0, len(fields)+1)
+	args = append(args, at)
+	for _, f := range fields {
+		args = append(args, f)
+	}
+	there, err := renewScript.Run(ctx, c.main, keys, args...).Int64Slice()
+	if err != nil {
+		return nil, err
+	}
+	if len(there) != len(fields) {
+		return nil, fmt.Errorf("redisbroker: renewing %d fields was answered by %d numbers", len(fields), len(there))
+	}
+	out := make([]bool, len(fields))
+	for i, n := range there {
+		out[i] = n == 1
+	}
+	return out, nil
+}
+
+// drop removes the stash of field: ack, and reject for good. false: it was not there.
+func (c *conn) drop(ctx context.Context, field string) (bool, error) {
+	var n *redis.IntCmd
+	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		n = p.HDel(ctx, c.t.set.key(c.t.set.unacked), field)
+		p.ZRem(ctx, c.t.set.key(c.t.set.index), field)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return n.Val() > 0, nil
+}

@@ -1,0 +1,173 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/stalkworker/stalk/internal/redisopt"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// mainPool bounds the connections of one Conn for commands that do not block, blockPool those that wait.
+const (
+	mainPool  = 32
+	blockPool = 128
+)
+
+// A Transport knows one Redis broker and keeps the leases of what was delivered by any of its Conns.
+type Transport struct {
+	set     settings
+	opts    *redisopt.Options
+	warning func(msg string, args ...any)
+
+	// mu guards what follows and every field of conns, consumers and leases that says so. Nothing blocks
+	// under it.
+	mu      sync.Mutex
+	next    int // the failover entry to dial
+	conns   map[*conn]struct{}
+	joined  chan struct{}       // closed and replaced by each Connect
+	leases  map[*lease]struct{} // ours and unsettled
+	unknown []claim             // takes whose answer was never read
+	expires map[string]int64    // queues with x-expires, ms
+	fanouts map[string]bool     // exchanges known to be fanout
+	warned  map[string]bool
+	seq     uint64 // of deliveries
+}
+
+// A claim is a take that may have happened: the fields base1 to baseN.
+type claim struct {
+	base string
+	want int
+}
+
+var _ transports.Transport = (*Transport)(nil)
+
+// New checks the configuration; it does not connect.
+func New(cfg Config) (*Transport, error) {
+	opts, err := redisopt.Broker(cfg.URL, cfg.Options, cfg.SSL)
+	if err != nil {
+		return nil, fmt.Errorf("redisbroker: %w", err)
+	}
+	set, err := readSettings(cfg.Options, opts)
+	if err != nil {
+		return nil, fmt.Errorf("redisbroker: %w", err)
+	}
+	t := &Transport{
+		set:     set,
+		opts:    opts,
+		warning: cfg.Warn,
+		conns:   map[*conn]struct{}{},
+		joined:  make(chan struct{}),
+		leases:  map[*lease]struct{}{},
+		expires: map[string]int64{},
+		fanouts: map[string]bool{},
+		warned:  map[string]bool{},
+	}
+	if t.warning == nil {
+		t.warning = func(string, ...any) {}
+	}
+	fanouts := cfg.Fanouts
+	if fanouts == nil {
+		fanouts = []string{"celeryev"}
+	}
+	for _, x := range fanouts {
+		t.fanouts[x] = true
+	}
+	for _, w := range opts.Warnings {
+		t.warning(w, "url", opts.String())
+	}
+	return t, nil
+}
+
+// String is the broker's first address with the password masked, as Kombu prints it.
+func (t *Transport) String() string { return t.opts.String() }
+
+// Connect dials once. Leases that lost their Conn are renewed over this one before it returns.
+func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("redisbroker: connect: %w: %w", transports.ErrDisconnected, err)
+	}
+	t.mu.Lock()
+	at := t.next
+	t.mu.Unlock()
+	c := newConn(t, at)
+	if err := c.open(ctx); err != nil {
+		c.hangUp()
+		t.mu.Lock()
+		if t.next == at {
+			t.next++
+		}
+		t.mu.Unlock()
+		where := t.opts.Address(at)
+		if fateOf(err) == unknown {
+			return nil, fmt.Errorf("redisbroker: connect %s: %w: %v", where, transports.ErrCredentials, err)
+		}
+		return nil, fmt.Errorf("redisbroker: connect %s: %w: %w", where, transports.ErrDisconnected, err)
+	}
+	t.mu.Lock()
+	t.conns[c] = struct{}{}
+	t.mu.Unlock()
+	if err := c.adopt(ctx); err != nil {
+		c.fail(err)
+		_ = c.Close()
+		return nil, fmt.Errorf("redisbroker: connect %s: %w", t.opts.Address(at), err)
+	}
+	t.mu.Lock()
+	close(t.joined)
+	t.joined = make(chan struct{})
+	t.mu.Unlock()
+	c.wg.Go(c.watch)
+	c.wg.Go(c.keep)
+	return c, nil
+}
+
+// live is a connection to settle l with: its own, or any. Without one, joined is closed when there may be.
+func (t *Transport) live(l *lease) (c *conn, joined chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l.owner != nil && l.owner.begin() == nil {
+		return l.owner, nil
+	}
+	for c := range t.conns {
+		if c.begin() == nil {
+			return c, nil
+		}
+	}
+	return nil, t.joined
+}
+
+// once warns of each key one time.
+func (t *Transport) once(key, msg string, args ...any) {
+	t.mu.Lock()
+	seen := t.warned[key]
+	if len(t.warned) < 1000 {
+		t.warned[key] = true
+	}
+	t.mu.Unlock()
+	if !seen {
+		t.warning(msg, args...)
+	}
+}
+
+// open makes the first round trip.
+func (c *conn) open(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, c.hangUp) // a cancelled context does not end a read by itself
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, c.t.opts.ConnectTimeout+c.t.opts.SocketTimeout)
+	defer cancel()
+	err := c.main.Ping(ctx).Err()
+	if err == nil || fateOf(err) == refused { // PING may be forbidden; the clock tells as well
+		err = c.readClock(ctx)
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+const clockEvery = time.Minute
+
+func tune(pool int) redisopt.Tune { return redisopt.Tune{PoolSize: pool} }

@@ -1,0 +1,108 @@
+package redisbroker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	waitKeys  = 16 // up to here every list is waited on, beyond only those of step 0
+	waitMost  = 64 // and of those as many; the others are found by the take of each second
+	pollLeast = 20 * time.Millisecond
+	pollMost  = time.Second
+	pollAgain = 30 * time.Second // after a refused BLMOVE it is tried again
+)
+
+// idleness is how long nothing was found.
+type idleness struct {
+	poll, back, empty time.Duration
+}
+
+// next doubles d between least and most.
+func grow(d *time.Duration, least, most time.Duration) time.Duration {
+	*d = min(max(*d*2, least), most)
+	return *d
+}
+
+func (i *idleness) refused() time.Duration {
+	return grow(&i.back, 250*time.Millisecond, 10*time.Second)
+}
+
+// wait returns when a take may find something: a list has a message, the queues have changed, a second
+// has gone by. BLMOVE from a list to its own end waits without taking.
+func (k *consumer) wait(idle *idleness) {
+	k.c.t.mu.Lock()
+	polling := time.Now().Before(k.pollTill)
+	woken := k.woken
+	k.woken = false
+	k.c.t.mu.Unlock()
+	if polling {
+		k.pause(grow(&idle.poll, pollLeast, pollMost))
+		return
+	}
+	if woken { // somebody else was faster; not so fast again
+		k.pause(grow(&idle.empty, 2*time.Millisecond, 50*time.Millisecond))
+	} else {
+		idle.empty = 0
+	}
+	k.arm()
+	k.pause(block + 100*time.Millisecond)
+}
+
+// pause sleeps until d has passed or something wakes the consumer.
+func (k *consumer) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-k.wake:
+	case <-k.stop:
+	case <-k.c.done:
+	}
+}
+
+// arm starts a BLMOVE on each list that has none.
+func (k *consumer) arm() {
+	t := k.c.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if k.over() != nil {
+		return
+	}
+	steps := t.set.steps
+	if len(k.cycle)*len(steps) > waitKeys {
+		steps = steps[:1]
+	}
+	for _, step := range steps {
+		for _, name := range k.cycle {
+			key := t.set.list(name, step)
+			if k.inflight[key] || len(k.inflight) >= waitMost {
+				continue
+			}
+			k.inflight[key] = true
+			k.c.wg.Go(func() { k.blockOn(key) })
+		}
+	}
+}
+
+func (k *consumer) blockOn(key string) {
+	ctx, cancel := context.WithTimeout(context.Background(), block+blockGrace)
+	defer cancel()
+	err := k.c.block.BLMove(ctx, key, key, "RIGHT", "RIGHT", block).Err()
+	if f := fateOf(err); f == gone || f == unknown {
+		_ = k.c.outcome("wait", err)
+	}
+	k.c.t.mu.Lock()
+	delete(k.inflight, key)
+	switch {
+	case err == nil:
+		k.woken = true
+	case !errors.Is(err, redis.Nil):
+		k.pollTill = time.Now().Add(pollAgain) // no memory, no permission, no such command
+	}
+	k.c.t.mu.Unlock()
+	signal(k.wake)
+}
