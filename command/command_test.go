@@ -1,0 +1,299 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stalkworker/stalk/dial"
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// output is a writer that can be read while it is written to.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+// wait polls until the output matches and returns the match.
+func (o *output) wait(t *testing.T, pattern string) []string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if m := re.FindStringSubmatch(o.String()); m != nil {
+			return m
+		}
+	}
+	t.Fatalf("no %q in:\n%s", pattern, o)
+	return nil
+}
+
+func hello(_ context.Context, in struct {
+	Name string `json:"name"`
+}) (string, error) {
+	return "hello " + in.Name, nil
+}
+
+func TestRefusalsSayWhatToChange(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	pid := file("pid", "1\n")
+	for _, tt := range []struct {
+		name string
+		env  []string
+		args string
+		want string
+	}{
+		{"no task", nil, "worker -b redis://", "add --demo or --media-root"},
+		{"no broker", nil, "worker --demo", "give -b URL, CELERY_BROKER_URL, or broker_url"},
+		{"unknown command", nil, "wrker", `no such command: "wrker"`},
+		{"unknown flag", nil, "worker --quues x", "flag provided but not defined: -quues"},
+		{"an argument", nil, "worker x", `takes no arguments, got "x"`},
+		{"unknown broker scheme", nil, "worker --demo -b sqs://", `scheme "sqs" is not one of amqp`},
+		{"unknown result scheme", nil, "worker --demo -b redis:// --result-backend db+sqlite:///x", `scheme "db+sqlite" is not one of redis`},
+		{"a broker URL that cannot be", nil, "worker --demo -b redis://h/x", `database "x" is not a number`},
+		{"bad concurrency", nil, "worker --demo -b redis:// -c many", `-c "many": want a number from 1, or auto`},
+		{"bad level", nil, "worker --demo -b redis:// -l loud", `-l "loud": want DEBUG`},
+		{"beat", nil, "worker --demo -b redis:// -B", "run celery beat as a process of its own"},
+		{"a missing settings file", nil, "--config /no/such worker --demo -b redis://", "--config: open /no/such"},
+		{"a misspelt setting", nil, "--config " + file("a", "broker_ulr: x") + " worker --demo", `did you mean "broker_url"?`},
+		{"Django's spelling", nil, "--config " + file("b", "CELERY_RESULT_BACKEND: x") + " worker --demo", `write "result_backend"`},
+		{"a setting of the wrong type", nil, "--config " + file("c", "task_track_started: soon") + " worker --demo -b redis://", "task_track_started is soon, want true or false"},
+		{"a settings file that is none", nil, "--config " + file("d", "- a\n- b") + " worker --demo -b redis://", "not a YAML mapping"},
+		{"an environment of the wrong type", []string{"CELERY_TASK_TIME_LIMIT=[1]"}, "worker --demo -b redis://", "CELERY_TASK_TIME_LIMIT: task_time_limit is [1], want a number of seconds"},
+		{"pickle", []string{"CELERY_RESULT_SERIALIZER=pickle"}, "worker --demo -b redis://", "pickle runs code when it is read"},
+		{"results nobody could read", []string{"CELERY_RESULT_SERIALIZER=yaml", "CELERY_RESULT_ACCEPT_CONTENT=[json]"}, "worker --demo -b redis:// --result-backend redis://", "no client could read the results"},
+		{"an unknown zone", []string{"CELERY_TIMEZONE=Mars/Olympus"}, "worker --demo -b redis://", `timezone "Mars/Olympus"`},
+		{"an alias without a task", nil, "worker --demo -b redis:// --alias a=b", `there is no task "b"; there are: demo.add`},
+		{"half an alias", nil, "worker --demo -b redis:// --alias a", "want NEW=NAME"},
+		{"serving nothing", nil, "worker --demo -b redis:// --serve x.*", `--serve "x.*" names no task`},
+		{"a queue that may not be made", []string{"CELERY_TASK_CREATE_MISSING_QUEUES=false"}, "worker --demo -b redis:// -Q a", "task_create_missing_queues is false"},
+		{"no queue left", nil, "worker --demo -b redis:// -X celery", "no queue is left"},
+		{"a media root that is missing", nil, "worker --media-root /no/such -b redis://", "--media-root"},
+		{"a pidfile in use", nil, "worker --demo -b redis:// --pidfile " + pid, "process 1 is running"},
+		{"rpc results need a broker that exists", nil, "worker --demo -b nope:// --result-backend rpc://", `scheme "nope"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			code := run(t.Context(), nil, append([]string{"stalk"}, strings.Fields(tt.args)...), process{stdout: &stdout, stderr: &stderr, environ: tt.env})
+			if code != 2 || !strings.Contains(stderr.String(), tt.want) {
+				t.Errorf("code %d, stderr %q; want code 2 and %q", code, stderr.String(), tt.want)
+			}
+		})
+	}
+}
+
+func TestNodeNames(t *testing.T) {
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for in, want := range map[string]string{"w1@%h": "w1@" + host, "w1": "w1@" + host, "a@b": "a@b", "100%%@x": "100%@x"} {
+		if got, err := nodeName(in); err != nil || got != want {
+			t.Errorf("nodeName(%q) = %q, %v; want %q", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"a b@c", "@host"} {
+		if got, err := nodeName(in); err == nil {
+			t.Errorf("nodeName(%q) = %q, want an error", in, got)
+		}
+	}
+}
+
+// started is a demo in the background: an embedded broker and a worker.
+type started struct {
+	url            string
+	stdout, stderr *output
+	signals        chan os.Signal
+	code           chan int
+}
+
+func startDemo(t *testing.T, args ...string) *started {
+	t.Helper()
+	s := &started{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), code: make(chan int, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		s.code <- run(ctx, []handlers.Handler{handlers.Func("hello", hello)}, append([]string{"stalk", "demo"}, args...),
+			process{stdout: s.stdout, stderr: s.stderr, signals: s.signals})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		select {
+		case <-s.code:
+		case <-time.After(20 * time.Second):
+			t.Error("the demo does not end")
+		}
+	})
+	s.url = s.stdout.wait(t, `broker (redis://127\.0\.0\.1:\d+/0)`)[1]
+	s.stderr.wait(t, `demo@localhost ready\.`)
+	return s
+}
+
+// call sends a task as a client would and waits for its end.
+func call(t *testing.T, url, queue string, task protocol.Task) protocol.Result {
+	t.Helper()
+	b, err := dial.Broker(url, dial.BrokerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	m, err := task.Encode(protocol.Encoding{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Publish(t.Context(), transports.Publishing{RoutingKey: queue, Message: m}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := dial.Results(url, dial.ResultOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if r, err := store.(resultbackend.Loader).Load(t.Context(), task.ID); err == nil && r.Status.Ready() {
+			return r
+		}
+	}
+	t.Fatalf("task %s has no end", task.ID)
+	return protocol.Result{}
+}
+
+func TestDemoServesTasksWithoutAnyServer(t *testing.T) {
+	s := startDemo(t)
+	r := call(t, s.url, "celery", protocol.Task{ID: "one", Name: "hello", Args: []protocol.Value{"Ada"}, Kwargs: &protocol.Object{}})
+	if r.Status != protocol.Success || r.Value != "hello Ada" {
+		t.Errorf("result = %v %v", r.Status, r.Value)
+	}
+	r = call(t, s.url, "go", protocol.Task{ID: "two", Name: "demo.add", Args: []protocol.Value{int64(2), 0.5}, Kwargs: &protocol.Object{}})
+	if r.Value != 2.5 {
+		t.Errorf("2 + 0.5 = %v", r.Value)
+	}
+	for _, line := range []string{
+		`\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: INFO/MainProcess\] Task hello\[one\] received\n`,
+		`INFO/MainProcess\] Task hello\[one\] succeeded in [0-9.e-]+s: 'hello Ada'\n`,
+	} {
+		s.stderr.wait(t, line)
+	}
+	s.signals <- syscall.SIGTERM
+	s.stdout.wait(t, "worker: Warm shutdown \\(MainProcess\\)")
+	if code := <-s.code; code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.stderr)
+	}
+	s.code <- 0
+}
+
+// TestWorkerWithFlagsSettingsAndAliases runs the worker command against the demo's broker.
+func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
+	s := startDemo(t)
+	config := filepath.Join(t.TempDir(), "celery.yaml")
+	text := "task_default_queue: mine\nresult_extended: true\ntask_track_started: true\nbeat_max_loop_interval: 5\nbroker_url: redis://never.used.invalid/0\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr output
+	ctx, cancel := context.WithCancel(t.Context())
+	end := make(chan int, 1)
+	args := []string{"stalk", "-b", "redis://127.0.0.1:1/0", "worker", "--config", config, "-b", s.url, "--demo", "-c", "2", "-n", "w7@%h", "-l", "info",
+		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--without-gossip"}
+	go func() {
+		end <- run(ctx, nil, args, process{stdout: &stdout, stderr: &stderr, environ: []string{"CELERY_RESULT_BACKEND=" + s.url}})
+	}()
+	stderr.wait(t, `w7@\S+ ready\.`)
+	r := call(t, s.url, "mine", protocol.Task{ID: "x", Name: "myapp.tasks.plus", Args: []protocol.Value{int64(2), int64(3)}, Kwargs: &protocol.Object{}})
+	if r.Value != int64(5) || r.Extended == nil || r.Extended.Name != "myapp.tasks.plus" {
+		t.Errorf("result = %#v", r)
+	}
+	r = call(t, s.url, "mine", protocol.Task{ID: "y", Name: "demo.add", Args: []protocol.Value{int64(2), int64(3)}, Kwargs: &protocol.Object{}})
+	if r.Status != protocol.Failure || r.Exception.Type != "NotRegistered" {
+		t.Errorf("a task that was not selected: %v", r.Exception)
+	}
+	for _, want := range []string{".> transport:   " + s.url, ".> mine             exchange=mine(direct) key=mine", "  . demo.echo\n", "  . myapp.tasks.plus\n", ".> concurrency: 2"} {
+		if !strings.Contains(stdout.String(), want) {
+			t.Errorf("the banner lacks %q:\n%s", want, stdout.String())
+		}
+	}
+	for _, want := range []string{"--pool has no effect", "--without-gossip has no effect", "settings without effect here: beat_max_loop_interval"} {
+		if !strings.Contains(stderr.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, stderr.String())
+		}
+	}
+	cancel()
+	if code := <-end; code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestSecondSignalEndsRunningTasks(t *testing.T) {
+	s := startDemo(t)
+	b, err := dial.Broker(s.url, dial.BrokerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := b.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	task := protocol.Task{ID: "long", Name: "demo.sleep", Args: []protocol.Value{int64(600)}, Kwargs: &protocol.Object{}}
+	m, err := task.Encode(protocol.Encoding{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Publish(t.Context(), transports.Publishing{RoutingKey: "celery", Message: m}); err != nil {
+		t.Fatal(err)
+	}
+	s.stderr.wait(t, `Task demo.sleep\[long\] received`)
+	s.signals <- syscall.SIGTERM
+	s.stdout.wait(t, "Warm shutdown")
+	s.signals <- syscall.SIGTERM
+	s.stdout.wait(t, "Cold shutdown")
+	if code := <-s.code; code != 1 {
+		t.Errorf("exit code %d, want 1: a task was cut short", code)
+	}
+	s.code <- 1
+	s.stderr.wait(t, `demo.sleep\[long\]`)
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"--help", "worker"}, {"--version", Version}, {"worker --help", "--media-root"}, {"demo --help", "--port"}, {"", "COMMANDS"},
+	} {
+		var stdout bytes.Buffer
+		if code := Run(t.Context(), nil, append([]string{"stalk"}, strings.Fields(tt.args)...), &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), tt.want) {
+			t.Errorf("stalk %s: code %d, output\n%s", tt.args, code, stdout.String())
+		}
+	}
+}
