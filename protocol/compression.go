@@ -176,19 +176,12 @@ func inflateZstd(data []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// maxDict is the largest dictionary that liblzma's presets write (-9); a header may claim 4 GiB.
-const maxDict = 64 << 20
-
 // inflateLZMA reads xz, several streams in a row too, and legacy .lzma.
 func inflateLZMA(data []byte, limit int) ([]byte, error) {
-	if !bytes.HasPrefix(data, []byte("\xfd7zXZ\x00")) {
-		return inflateLegacyLZMA(data, limit)
+	if bytes.HasPrefix(data, []byte("\xfd7zXZ\x00")) {
+		return inflateXZ(data, limit)
 	}
-	r, err := xz.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return nil, err
-	}
-	return readLimited(r, limit)
+	return inflateLegacyLZMA(data, limit)
 }
 
 func inflateLegacyLZMA(data []byte, limit int) ([]byte, error) {
@@ -208,5 +201,3 @@ func inflateLegacyLZMA(data []byte, limit int) ([]byte, error) {
 	}
 	return readLimited(r, limit)
 }
-
-var errDict = fmt.Errorf("dictionary of more than %d bytes: %w", maxDict, ErrTooLarge)
