@@ -217,16 +217,35 @@ func TestBindTypedValues(t *testing.T) {
 		kwargs []protocol.Member
 		want   typedIn
 	}{
-		{"defaults fill what is left out", []any{int64(7)}, nil,
-			typedIn{X: 7, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}}},
-		{"a zero given is not the default", []any{int64(0), 0.0, ""}, []protocol.Member{{Key: "sizes", Value: []any{}}},
-			typedIn{Sizes: []int{}, Tags: map[string]int{}}},
-		{"an int is a float where one is wanted", []any{int64(7), int64(2)}, nil,
-			typedIn{X: 7, Scale: 2, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}}},
-		{"keywords of any order", nil, []protocol.Member{{Key: "label", Value: "l"}, {Key: "x", Value: int64(1)}, {Key: "tags", Value: protocol.ObjectOf(protocol.Member{Key: "a", Value: int64(1)})}},
-			typedIn{X: 1, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Label: &label, Tags: map[string]int{"a": 1}}},
-		{"None is Python's default of an optional parameter without one", []any{int64(1)}, []protocol.Member{{Key: "label", Value: nil}, {Key: "limit", Value: nil}},
-			typedIn{X: 1, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}}},
+		{
+			"defaults fill what is left out",
+			[]any{int64(7)},
+			nil,
+			typedIn{X: 7, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}},
+		},
+		{
+			"a zero given is not the default",
+			[]any{int64(0), 0.0, ""},
+			[]protocol.Member{{Key: "sizes", Value: []any{}}},
+			typedIn{Sizes: []int{}, Tags: map[string]int{}},
+		},
+		{
+			"an int is a float where one is wanted",
+			[]any{int64(7), int64(2)},
+			nil,
+			typedIn{X: 7, Scale: 2, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}},
+		},
+		{
+			"keywords of any order", nil,
+			[]protocol.Member{{Key: "label", Value: "l"}, {Key: "x", Value: int64(1)}, {Key: "tags", Value: protocol.ObjectOf(protocol.Member{Key: "a", Value: int64(1)})}},
+			typedIn{X: 1, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Label: &label, Tags: map[string]int{"a": 1}},
+		},
+		{
+			"None is Python's default of an optional parameter without one",
+			[]any{int64(1)},
+			[]protocol.Member{{Key: "label", Value: nil}, {Key: "limit", Value: nil}},
+			typedIn{X: 1, Scale: 1.5, Name: "inside", Sizes: []int{256, 128}, Tags: map[string]int{}},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -254,6 +273,8 @@ func TestBindWrongType(t *testing.T) {
 		{"a float for an int", []any{7.0}, nil, "scale() argument 'x': want int, got float"},
 		{"None for an int", []any{nil}, nil, "scale() argument 'x': want int, got NoneType"},
 		{"None for a default", []any{int64(1), nil}, nil, "scale() argument 'scale': want float, got NoneType"},
+		{"None for a list", []any{int64(1)}, []protocol.Member{{Key: "sizes", Value: nil}}, "scale() argument 'sizes': want list[int], got NoneType"},
+		{"None for a dict", []any{int64(1)}, []protocol.Member{{Key: "tags", Value: nil}}, "scale() argument 'tags': want dict[str, int], got NoneType"},
 		{"an int for a str", []any{int64(1), 1.0, int64(1)}, nil, "scale() argument 'name': want str, got int"},
 		{"a str for a list", []any{int64(1)}, []protocol.Member{{Key: "sizes", Value: "1"}}, "scale() argument 'sizes': want list, got str"},
 		{"a list for a dict", []any{int64(1)}, []protocol.Member{{Key: "tags", Value: []any{}}}, "scale() argument 'tags': want dict, got list"},

@@ -90,7 +90,8 @@ func ExampleHandler_With() {
 func ExampleRetry() {
 	h := handlers.Func("send", func(ctx context.Context, in struct {
 		To string `json:"to"`
-	}) (string, error) {
+	},
+	) (string, error) {
 		if info, _ := handlers.InfoFrom(ctx); info.Retries == 0 {
 			return "", handlers.Retry(errors.New("mailbox is busy"), 30*time.Second)
 		}
@@ -109,7 +110,8 @@ func ExampleFunc_exceptions() {
 	declined := &protocol.Exception{Module: "myapp.errors", Type: "PaymentDeclined", Args: []protocol.Value{"card expired", int64(402)}}
 	h := handlers.Func("pay", func(_ context.Context, in struct {
 		Amount int `json:"amount"`
-	}) (struct{}, error) {
+	},
+	) (struct{}, error) {
 		switch {
 		case in.Amount <= 0:
 			return struct{}{}, protocol.NewException("ValueError", "amount must be positive")
@@ -148,7 +150,8 @@ func ExampleChain() {
 	}
 	h := handlers.Func("clean", func(_ context.Context, in struct {
 		Path string `json:"path"`
-	}) (struct{}, error) {
+	},
+	) (struct{}, error) {
 		return struct{}{}, fs.ErrNotExist
 	})
 	run := handlers.Chain(logged, quiet)(h.Invoke())

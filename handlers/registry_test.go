@@ -81,15 +81,21 @@ func TestRegistryReportsEveryMistake(t *testing.T) {
 		}]("t")}, []string{`task "t": field A: a parameter after **kwargs: Python has no such function`}},
 		{"*args and a parameter of one name", []Handler{ofFields("t", member("A", 0, `json:"a"`), member("B", []any{}, `json:"a" celery:"*args"`))}, []string{`task "t": field B: the name "a" is taken by another field`}},
 		{"an embedded pointer", []Handler{of[struct{ *point }]("t")}, []string{`task "t": field point: an embedded pointer cannot be filled; embed the struct or name the field`}},
-		{"a result that cannot be encoded", []Handler{Func("t", func(context.Context, struct{}) (map[string]func(), error) { return nil, nil })},
-			[]string{`task "t": result type map[string]func(): no Python value fits a func`}},
+		{
+			"a result that cannot be encoded",
+			[]Handler{Func("t", func(context.Context, struct{}) (map[string]func(), error) { return nil, nil })},
+			[]string{`task "t": result type map[string]func(): no Python value fits a func`},
+		},
 		{"a nil function", []Handler{Func[struct{}, int]("t", nil), Raw("r", nil)}, []string{`task "t": the function is nil`, `task "r": the function is nil`}},
 		{"no name", []Handler{of[struct{}]("")}, []string{`task "": the name is empty`}},
 		{"a name with a line break", []Handler{of[struct{}]("a\nb")}, []string{`task "a\nb": the name contains a control character`}},
 		{"one name three times", []Handler{of[struct{}]("t"), of[struct{}]("t"), of[struct{}]("u").As("t")}, []string{`task "t": the name is taken by another handler`}},
 		{"an empty Handler", []Handler{{}}, []string{`task "": an empty Handler; make it with Func or Raw`}},
-		{"options that mean nothing", []Handler{of[struct{}]("t").With(Options{SoftLimit: -time.Second, Rate: "10/d", Retry: RetryPolicy{Delay: -1}})},
-			[]string{`task "t": Options.SoftLimit is -1s, want 0 or more`, `task "t": Options.Retry.Delay is -1ns, want 0 or more`, `task "t": Options.Rate: rate "10/d": unknown unit "d", want s, m or h`}},
+		{
+			"options that mean nothing",
+			[]Handler{of[struct{}]("t").With(Options{SoftLimit: -time.Second, Rate: "10/d", Retry: RetryPolicy{Delay: -1}})},
+			[]string{`task "t": Options.SoftLimit is -1s, want 0 or more`, `task "t": Options.Retry.Delay is -1ns, want 0 or more`, `task "t": Options.Rate: rate "10/d": unknown unit "d", want s, m or h`},
+		},
 		{"mistakes of several tasks", []Handler{of[int]("a"), of[struct{}]("good"), of[struct {
 			A func() `json:"a"`
 		}]("b")}, []string{`task "a": arguments are a int, want a struct (struct{} for a task without any)`, `task "b": field A: no Python value fits a func`}},

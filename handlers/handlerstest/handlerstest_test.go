@@ -43,8 +43,11 @@ func TestEndings(t *testing.T) {
 		{"a retry at a time", returning(nil, handlers.RetryAt(nil, eta)), nil, handlerstest.Retried, "", 0},
 		{"the third retry is the last", returning(nil, handlers.Retry(boom, 0)), []any{handlerstest.Retries(2)}, handlerstest.Retried, "ValueError: boom", 0},
 		{"past it the cause fails", returning(nil, handlers.Retry(boom, 0)), []any{handlerstest.Retries(3)}, handlerstest.Failed, "ValueError: boom", 0},
-		{"without a cause, Celery's words", returning(nil, handlers.Retry(nil, 0)).With(handlers.Options{Retry: handlers.RetryPolicy{Max: &zero}}), []any{handlerstest.ID("i")},
-			handlerstest.Failed, "MaxRetriesExceededError: Can't retry t.t[i] args:() kwargs:{}", 0},
+		{
+			"without a cause, Celery's words", returning(nil, handlers.Retry(nil, 0)).With(handlers.Options{Retry: handlers.RetryPolicy{Max: &zero}}),
+			[]any{handlerstest.ID("i")},
+			handlerstest.Failed, "MaxRetriesExceededError: Can't retry t.t[i] args:() kwargs:{}", 0,
+		},
 		{"an automatic retry", returning(nil, boom).With(auto), nil, handlerstest.Retried, "ValueError: boom", 7 * time.Second},
 		{"a reject is retried too", returning(nil, handlers.Reject(boom)).With(auto), nil, handlerstest.Retried, "ValueError: boom", 7 * time.Second},
 		{"ignore is not", returning(nil, handlers.ErrIgnore).With(auto), nil, handlerstest.Ignored, "", 0},
@@ -166,7 +169,8 @@ func ExampleRun() {
 	resize := handlers.Func("resize", func(ctx context.Context, in struct {
 		Name  string `json:"name"`
 		Steps int    `json:"steps" default:"2"`
-	}) (map[string]any, error) {
+	},
+	) (map[string]any, error) {
 		for i := range in.Steps {
 			if err := handlers.Progress(ctx, map[string]int{"done": i}); err != nil {
 				return nil, err
