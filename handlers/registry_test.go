@@ -178,12 +178,13 @@ func TestParams(t *testing.T) {
 		Any     any                 `json:"any,omitzero"`
 		At      time.Time           `json:"at,omitzero"`
 		Wait    time.Duration       `json:"wait" default:"1.5"`
-		hidden  int                 //nolint:unused // not a parameter
-		Skipped chan int            `json:"-"`
-		Data    []byte              `json:"data,omitzero"`
-		Rest    []*bool             `json:"rest" celery:"*args"`
-		Key     protocol.Decimal    `json:"key"`
-		Others  *protocol.Object    `json:"others" celery:"**kwargs"`
+		//lint:ignore U1000 an unexported field without tags is not a parameter
+		hidden  int
+		Skipped chan int         `json:"-"`
+		Data    []byte           `json:"data,omitzero"`
+		Rest    []*bool          `json:"rest" celery:"*args"`
+		Key     protocol.Decimal `json:"key"`
+		Others  *protocol.Object `json:"others" celery:"**kwargs"`
 	}
 	h := of[*in]("t")
 	if _, err := NewRegistry(h); err != nil {
