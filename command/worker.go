@@ -207,6 +207,12 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	if isSet(c, "prefetch-multiplier") {
 		cfg.Prefetch = c.Int("prefetch-multiplier")
 	}
+	switch o := c.String("optimization"); {
+	case o != "" && o != "default" && o != "fair":
+		try(fmt.Errorf("-O %q: want default or fair", o))
+	case o == "fair", c.Bool("disable-prefetch"), s.flag("worker_disable_prefetch", false):
+		cfg.Prefetch = 1
+	}
 	if d := c.Duration("grace"); d > 0 {
 		cfg.Grace = d
 	} else if d < 0 {

@@ -9,8 +9,9 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// intake takes messages while a slot is free, makes a job of each, and starts its task goroutine. It
-// takes nothing that could not start now; only a time (eta, rate limit) makes a job wait.
+// intake asks for a message while a slot is free, makes a job of it, and starts its task goroutine. Only
+// a time (eta, rate limit) makes a job wait. The transport may fetch ahead, up to the window: as many
+// messages per slot as Config.Prefetch says, which is Celery's worker_prefetch_multiplier.
 type intake struct {
 	w      *Worker
 	work   context.Context // parent of the handlers
