@@ -19,7 +19,7 @@ import (
 )
 
 // realURL is the server for tests that need a real one.
-func realURL(t *testing.T) string {
+func realURL(t testing.TB) string {
 	t.Helper()
 	u := os.Getenv("CELERY_REDIS_URL")
 	if u == "" {
@@ -44,7 +44,7 @@ func servers(t *testing.T, test func(t *testing.T, url string)) {
 }
 
 // open makes a Backend whose keys no other test has, and a client that looks at the same database.
-func open(t *testing.T, rawURL string, cfg redisresult.Config) (*redisresult.Backend, *redis.Client, string) {
+func open(t testing.TB, rawURL string, cfg redisresult.Config) (*redisresult.Backend, *redis.Client, string) {
 	t.Helper()
 	prefix, _ := cfg.Options["global_keyprefix"].(string)
 	if prefix == "" {
