@@ -17,16 +17,29 @@ import (
 // watchAlarm follows connection.blocked and connection.unblocked until the connection closes.
 func (p *publisher) watchAlarm(blocked <-chan amqp.Blocking) {
 	for b := range blocked {
-		p.mu.Lock()
-		switch {
-		case b.Active && p.alarm == nil:
-			p.alarm, p.why = make(chan struct{}), b.Reason
-			close(p.raised)
-		case !b.Active && p.alarm != nil:
-			close(p.alarm)
-			p.alarm, p.raised = nil, make(chan struct{})
+		if b.Active {
+			p.raise(b.Reason)
+		} else {
+			p.lower()
 		}
-		p.mu.Unlock()
+	}
+}
+
+func (p *publisher) raise(why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.alarm == nil {
+		p.alarm, p.why = make(chan struct{}), why
+		close(p.raised)
+	}
+}
+
+func (p *publisher) lower() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.alarm != nil {
+		close(p.alarm)
+		p.alarm, p.raised = nil, make(chan struct{})
 	}
 }
 

@@ -180,6 +180,8 @@ type proxy struct {
 	mu      sync.Mutex
 	sockets map[net.Conn]bool
 	closed  bool
+	stalled bool
+	moved   *sync.Cond // over mu
 }
 
 func startProxy(t *testing.T, target string) *proxy {
@@ -189,11 +191,13 @@ func startProxy(t *testing.T, target string) *proxy {
 		t.Fatal(err)
 	}
 	p := &proxy{target: target, listener: l, sockets: map[net.Conn]bool{}}
+	p.moved = sync.NewCond(&p.mu)
 	p.wg.Go(p.serve)
 	t.Cleanup(func() {
 		p.mu.Lock()
-		p.closed = true
+		p.closed, p.stalled = true, false
 		p.mu.Unlock()
+		p.moved.Broadcast()
 		_ = l.Close()
 		p.cut()
 		p.wg.Wait()
@@ -228,6 +232,11 @@ func (p *proxy) copy(to, from net.Conn) {
 	buf := make([]byte, 1000) // odd on purpose: frames are split anywhere
 	for {
 		n, err := from.Read(buf)
+		p.mu.Lock()
+		for p.stalled {
+			p.moved.Wait()
+		}
+		p.mu.Unlock()
 		if n > 0 {
 			if _, werr := to.Write(buf[:n]); werr != nil {
 				err = werr
@@ -243,6 +252,20 @@ func (p *proxy) copy(to, from net.Conn) {
 		delete(p.sockets, c)
 		p.mu.Unlock()
 	}
+}
+
+// stall lets nothing pass until resume.
+func (p *proxy) stall() {
+	p.mu.Lock()
+	p.stalled = true
+	p.mu.Unlock()
+}
+
+func (p *proxy) resume() {
+	p.mu.Lock()
+	p.stalled = false
+	p.mu.Unlock()
+	p.moved.Broadcast()
 }
 
 // cut breaks every connection.
