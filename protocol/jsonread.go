@@ -69,6 +69,8 @@ type jsonParser struct {
 	s    string
 	i    int
 	left int // levels of nesting still allowed
+	// stack holds the elements of the lists being read, so that each list is made once, in its size.
+	stack []Value
 }
 
 func (p *jsonParser) document() (Value, error) {
@@ -157,18 +159,18 @@ func (p *jsonParser) list() (Value, error) {
 	}
 	p.left--
 	p.i++
-	list := []Value{}
 	if p.space(); p.peek() == ']' {
 		p.i++
 		p.left++
-		return list, nil
+		return []Value{}, nil
 	}
+	base := len(p.stack)
 	for {
 		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, v)
+		p.stack = append(p.stack, v)
 		p.space()
 		switch p.peek() {
 		case ',':
@@ -177,6 +179,9 @@ func (p *jsonParser) list() (Value, error) {
 		case ']':
 			p.i++
 			p.left++
+			list := make([]Value, len(p.stack)-base)
+			copy(list, p.stack[base:])
+			p.stack = p.stack[:base]
 			return list, nil
 		default:
 			return nil, errJSONComma
@@ -191,12 +196,12 @@ func (p *jsonParser) object() (Value, error) {
 	p.left--
 	start := p.i
 	p.i++
-	o := &Object{}
 	if p.space(); p.peek() == '}' {
 		p.i++
 		p.left++
-		return o, nil
+		return &Object{}, nil
 	}
+	o := &Object{members: make([]Member, 0, 4)}
 	for {
 		if p.peek() != '"' {
 			return nil, errJSONKey
