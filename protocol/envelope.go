@@ -33,13 +33,11 @@ func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err erro
 	if err != nil {
 		return Message{}, false, partError("properties", err)
 	}
-	for key, into := range map[string]*string{"exchange": &m.Exchange, "routing_key": &m.RoutingKey} {
-		v, there := info.Get(key)
-		s, text := v.(string)
-		if !there || (!text && v != nil) {
-			return Message{}, false, wrongType("properties.delivery_info."+key, v, "a text")
-		}
-		*into = s
+	if m.Exchange, err = destination(info, "exchange"); err != nil {
+		return Message{}, false, err
+	}
+	if m.RoutingKey, err = destination(info, "routing_key"); err != nil {
+		return Message{}, false, err
 	}
 	if h, _ := env.Get("headers"); h != nil {
 		if m.Headers, ok = h.(*Object); !ok {
@@ -52,6 +50,16 @@ func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err erro
 	m.Properties = envelopeProperties(env, props)
 	again, _ := info.Get("redelivered")
 	return m, truthy(again), nil
+}
+
+// destination reads a key that must be there; null is the empty name.
+func destination(info *Object, key string) (string, error) {
+	v, there := info.Get(key)
+	s, text := v.(string)
+	if !there || (!text && v != nil) {
+		return "", wrongType("properties.delivery_info."+key, v, "a text")
+	}
+	return s, nil
 }
 
 func envelopeObject(of *Object, key string) (*Object, error) {
@@ -93,16 +101,15 @@ func envelopeBody(env, props *Object) ([]byte, error) {
 // Extra like an unknown one: nobody needs it to run the task, and it goes on as it came.
 func envelopeProperties(env, props *Object) Properties {
 	var p Properties
-	texts := map[string]*string{
-		"correlation_id": &p.CorrelationID, "reply_to": &p.ReplyTo, "expiration": &p.Expiration,
-		"message_id": &p.MessageID, "type": &p.Type, "user_id": &p.UserID, "app_id": &p.AppID,
-	}
-	extra := &Object{}
+	var extra *Object
 	for _, member := range props.Members() {
 		switch member.Key {
 		case "delivery_tag", "delivery_info", "body_encoding":
 			continue
 		case "priority":
+			if member.Value == nil {
+				continue
+			}
 			if n, ok := wholeNumber(member.Value); ok {
 				p.Priority = &n
 				continue
@@ -118,15 +125,17 @@ func envelopeProperties(env, props *Object) Properties {
 				continue
 			}
 		default:
-			if into := texts[member.Key]; into != nil {
-				if s, ok := member.Value.(string); ok {
-					*into = s
-					continue
-				}
+			into := p.text(member.Key)
+			if into == nil {
+				break
+			}
+			if s, ok := member.Value.(string); ok || member.Value == nil {
+				*into = s
+				continue
 			}
 		}
-		if member.Value == nil && texts[member.Key] != nil {
-			continue
+		if extra == nil {
+			extra = &Object{}
 		}
 		extra.Set(member.Key, member.Value)
 	}
@@ -136,10 +145,29 @@ func envelopeProperties(env, props *Object) Properties {
 	if v, _ := env.Get("content-encoding"); v != nil {
 		p.ContentEncoding, _ = v.(string)
 	}
-	if extra.Len() > 0 {
-		p.Extra = extra
-	}
+	p.Extra = extra
 	return p
+}
+
+// text is the field of a property that is a text; nil for any other.
+func (p *Properties) text(key string) *string {
+	switch key {
+	case "correlation_id":
+		return &p.CorrelationID
+	case "reply_to":
+		return &p.ReplyTo
+	case "expiration":
+		return &p.Expiration
+	case "message_id":
+		return &p.MessageID
+	case "type":
+		return &p.Type
+	case "user_id":
+		return &p.UserID
+	case "app_id":
+		return &p.AppID
+	}
+	return nil
 }
 
 // wholeNumber is v as an int where it is one, or a text or float that says one.

@@ -40,11 +40,8 @@ func FromError(err error) *Exception {
 	if e := (*Exception)(nil); errors.As(err, &e) && e != nil {
 		return e
 	}
-	return &Exception{Module: "builtins", Type: "RuntimeError", Args: []Value{pythonText(err.Error())}, Cause: err}
+	return &Exception{Module: "builtins", Type: "RuntimeError", Args: []Value{cleanText(err.Error())}, Cause: err}
 }
-
-// pythonText is s with what is not text in it replaced, so that every serializer can write it.
-func pythonText(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 
 // Error is "ValueError: boom", the last line of Python's traceback without the module.
 func (e *Exception) Error() string {
@@ -100,7 +97,7 @@ func (e *Exception) value(serializer string) Value {
 			args[i] = pyRepr(arg)
 		}
 	}
-	module, class := safeClass(e.Module, e.Type)
+	module, class := safeClass(cleanText(e.Module), cleanText(e.Type))
 	return ObjectOf(Member{"exc_type", class}, Member{"exc_message", args}, Member{"exc_module", module})
 }
 

@@ -19,12 +19,12 @@ func TaskRevoked(reason string) *Exception { return celeryException("TaskRevoked
 
 // MaxRetriesExceeded: no retry is left and the task gave no cause.
 func MaxRetriesExceeded(text string) *Exception {
-	return celeryException("MaxRetriesExceededError", pythonText(text))
+	return celeryException("MaxRetriesExceededError", cleanText(text))
 }
 
 // InvalidTask: the message is a task that cannot run.
 func InvalidTask(text string) *Exception {
-	return celeryException("InvalidTaskError", pythonText(text))
+	return celeryException("InvalidTaskError", cleanText(text))
 }
 
 // Reject is what Celery 5.7 stores for a task that was given up without requeue. reason may be nil.
@@ -44,7 +44,7 @@ func SoftTimeLimitExceeded() *Exception {
 
 // WorkerLost: whoever ran the task is gone.
 func WorkerLost(text string) *Exception {
-	return &Exception{Module: "billiard.exceptions", Type: "WorkerLostError", Args: []Value{pythonText(text)}}
+	return &Exception{Module: "billiard.exceptions", Type: "WorkerLostError", Args: []Value{cleanText(text)}}
 }
 
 // EncodeErr is Kombu's EncodeError for a result that cannot be written; its one argument is the repr of the
@@ -59,7 +59,7 @@ func EncodeErr(err error) *Exception {
 	}
 	return &Exception{
 		Module: "kombu.exceptions", Type: "EncodeError", Cause: err,
-		Args: []Value{"TypeError(" + pyRepr(pythonText(text)) + ")"},
+		Args: []Value{"TypeError(" + pyRepr(cleanText(text)) + ")"},
 	}
 }
 

@@ -12,10 +12,10 @@ import (
 const MaxIDBytes = 255
 
 // headers reads everything of a Task but the body. h are the headers of protocol 2, or what stands for them
-// in protocol 1. Null is absent everywhere. The Task is never nil; its ID is empty when it has none to use.
-func (d *decoder) headers(h *Object) (*Task, error) {
+// in protocol 1, and part is what errors call them. Null is absent everywhere. The Task is never nil; its ID is empty when it has none to use.
+func (d *decoder) headers(h *Object, part string) (*Task, error) {
 	m := d.message
-	r := headerReader{h: h}
+	r := headerReader{h: h, part: part + "."}
 	t := &Task{
 		ID:            r.id(),
 		CorrelationID: m.Properties.CorrelationID,
@@ -50,8 +50,9 @@ func (d *decoder) headers(h *Object) (*Task, error) {
 
 // A headerReader reads single headers and keeps the first error.
 type headerReader struct {
-	h   *Object
-	err error
+	h    *Object
+	part string // "headers." or "body."
+	err  error
 }
 
 func (r *headerReader) fail(err error) {
@@ -65,11 +66,11 @@ func (r *headerReader) id() string {
 	s, ok := v.(string)
 	switch {
 	case !ok || s == "":
-		r.fail(invalid("headers.id", v, "the id of the task, a text"))
+		r.fail(invalid(r.part+"id", v, "the id of the task, a text"))
 	case len(s) > MaxIDBytes:
-		r.fail(invalid("headers.id", v, fmt.Sprintf("at most %d bytes", MaxIDBytes)))
+		r.fail(invalid(r.part+"id", v, fmt.Sprintf("at most %d bytes", MaxIDBytes)))
 	case !utf8.ValidString(s):
-		r.fail(invalid("headers.id", v, "valid UTF-8"))
+		r.fail(invalid(r.part+"id", v, "valid UTF-8"))
 	default:
 		return s
 	}
@@ -80,7 +81,7 @@ func (r *headerReader) name() string {
 	v, _ := r.h.Get("task")
 	s, ok := v.(string)
 	if !ok || s == "" || !utf8.ValidString(s) {
-		r.fail(invalid("headers.task", v, "the name of a task"))
+		r.fail(invalid(r.part+"task", v, "the name of a task"))
 		return ""
 	}
 	return s
@@ -90,8 +91,8 @@ func (r *headerReader) name() string {
 func (r *headerReader) text(key string) string {
 	v, _ := r.h.Get(key)
 	s, ok := v.(string)
-	if !ok && truthy(v) {
-		r.fail(invalid("headers."+key, v, "a text or null"))
+	if !ok && truthy(v) || cleanText(s) != s {
+		r.fail(invalid(r.part+key, v, "a text or null"))
 	}
 	return s
 }
@@ -100,7 +101,7 @@ func (r *headerReader) text(key string) string {
 func (r *headerReader) loose(key string) string {
 	v, _ := r.h.Get(key)
 	s, _ := v.(string)
-	return s
+	return cleanText(s)
 }
 
 func (r *headerReader) groupIndex() Value {
@@ -109,7 +110,7 @@ func (r *headerReader) groupIndex() Value {
 	case nil, int64, float64:
 		return v
 	}
-	r.fail(invalid("headers.group_index", v, "a number or null"))
+	r.fail(invalid(r.part+"group_index", v, "a number or null"))
 	return nil
 }
 
@@ -133,7 +134,7 @@ func (r *headerReader) count(key string) int {
 			return int(n)
 		}
 	}
-	r.fail(invalid("headers."+key, v, "a number of times"))
+	r.fail(invalid(r.part+key, v, "a number of times"))
 	return 0
 }
 
@@ -151,7 +152,7 @@ func (r *headerReader) date(key string) (time.Time, string) {
 			return at, v
 		}
 	}
-	r.fail(invalid("headers."+key, v, "an ISO 8601 date"))
+	r.fail(invalid(r.part+key, v, "an ISO 8601 date"))
 	return time.Time{}, ""
 }
 
@@ -163,13 +164,13 @@ func (r *headerReader) limits() (hard, soft time.Duration) {
 	}
 	pair, ok := v.([]Value)
 	if !ok || len(pair) != 2 {
-		r.fail(invalid("headers.timelimit", v, "[hard, soft] or null"))
+		r.fail(invalid(r.part+"timelimit", v, "[hard, soft] or null"))
 		return 0, 0
 	}
 	for i, into := range []*time.Duration{&hard, &soft} {
 		limit, ok := seconds(pair[i])
 		if !ok {
-			r.fail(invalid(fmt.Sprintf("headers.timelimit[%d]", i), pair[i], "seconds or null"))
+			r.fail(invalid(fmt.Sprintf("%stimelimit[%d]", r.part, i), pair[i], "seconds or null"))
 		}
 		*into = limit
 	}
@@ -224,7 +225,7 @@ func (r *headerReader) stamps() (names []string, stamps *Object) {
 		if set, isSet := v.(Set); isSet {
 			list = set
 		} else if truthy(v) {
-			r.fail(invalid("headers.stamped_headers", v, "a list of names or null"))
+			r.fail(invalid(r.part+"stamped_headers", v, "a list of names or null"))
 		}
 		if list == nil {
 			return nil, nil
@@ -233,13 +234,13 @@ func (r *headerReader) stamps() (names []string, stamps *Object) {
 	v, _ = r.h.Get("stamps")
 	all, ok := v.(*Object)
 	if !ok && truthy(v) {
-		r.fail(invalid("headers.stamps", v, "an object or null"))
+		r.fail(invalid(r.part+"stamps", v, "an object or null"))
 	}
 	names = make([]string, 0, len(list))
 	for i, entry := range list {
 		name, ok := entry.(string)
 		if !ok {
-			r.fail(invalid(fmt.Sprintf("headers.stamped_headers[%d]", i), entry, "a name"))
+			r.fail(invalid(fmt.Sprintf("%sstamped_headers[%d]", r.part, i), entry, "a name"))
 			continue
 		}
 		names = append(names, name)

@@ -92,3 +92,24 @@ func TestUnknownTaskExtended(t *testing.T) {
 		t.Errorf("%s, %v", doc, err)
 	}
 }
+
+// Whatever a Go program puts into its texts, its failure can be stored.
+func TestFailuresCanAlwaysBeStored(t *testing.T) {
+	t.Parallel()
+	e := &protocol.Exception{
+		Module: "m\xff", Type: "T\xff", Traceback: "File \xff",
+		Args: []protocol.Value{"\xff", []byte("\xff"), protocol.Set{"x"}, struct{}{}, object("k", "\xff")},
+	}
+	for _, serializer := range []string{"json", "msgpack", "yaml"} {
+		r := protocol.Result{TaskID: "i", Status: protocol.Failure, Exception: e, Extended: &protocol.Extended{Worker: "w\xff", Queue: "q\xff"}}
+		doc, err := r.Encode(protocol.Encoding{Serializer: serializer})
+		if err != nil {
+			t.Errorf("%s: %v", serializer, err)
+			continue
+		}
+		back, err := protocol.DecodeResult(serializer, doc, protocol.Limits{})
+		if err != nil || back.Exception == nil || len(back.Exception.Args) != 5 {
+			t.Errorf("%s: %q reads as %+v, %v", serializer, doc, back, err)
+		}
+	}
+}

@@ -63,8 +63,8 @@ type DecodeOptions struct {
 // readable, so that the caller can be told; its Name may then be empty, and Args and Kwargs nil.
 func DecodeTask(m Message, o DecodeOptions) (*Task, error) {
 	d := decoder{message: m, options: o}
-	if name, there := m.Headers.Get("task"); there {
-		return d.protocol2(name)
+	if _, there := m.Headers.Get("task"); there {
+		return d.protocol2()
 	}
 	return d.protocol1()
 }
@@ -75,28 +75,22 @@ type decoder struct {
 	options DecodeOptions
 }
 
-func (d *decoder) protocol2(name Value) (*Task, error) {
-	t, headErr := d.headers(d.message.Headers)
+func (d *decoder) protocol2() (*Task, error) {
+	t, headErr := d.headers(d.message.Headers, "headers")
 	t.Protocol = 2
-	if headErr == nil && t.Name == "" {
-		headErr = invalid("headers.task", name, "the name of a task")
-	}
-	if headErr != nil {
-		return known(t), headErr
-	}
 	body, err := d.body()
-	if err != nil {
-		return t, err
-	}
-	if old, ok := body.(*Object); ok {
+	if old, ok := body.(*Object); ok { // before anything else: it may bring what the headers lack
 		if _, hybrid := old.Get("args"); hybrid {
 			return d.hybrid(old)
 		}
 	}
-	if err := t.fill(body); err != nil {
+	switch {
+	case headErr != nil:
+		return known(t), headErr
+	case err != nil:
 		return t, err
 	}
-	return t, nil
+	return t, t.fill(body)
 }
 
 // known is t if its id can be used to tell somebody, else nil.

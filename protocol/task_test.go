@@ -314,3 +314,50 @@ func TestSignaturesSurvive(t *testing.T) {
 		t.Error("SignatureName")
 	}
 }
+
+// The old body may bring what the headers lack, the id included; errors name the old places.
+func TestDecodeTaskOldBodies(t *testing.T) {
+	t.Parallel()
+	m := message(`{"task": "other", "id": "body-id", "args": [1], "kwargs": {}}`)
+	m.Headers = object("task", "t")
+	got, err := protocol.DecodeTask(m, protocol.DecodeOptions{})
+	if err != nil || got.ID != "body-id" || got.Name != "t" {
+		t.Errorf("task header over an old body with the id: %+v, %v", got, err)
+	}
+	for _, tt := range []struct{ body, part string }{
+		{`{"task": "t", "args": []}`, "body.id"},
+		{`{"task": "t", "id": "i", "args": [], "eta": 5}`, "body.eta"},
+		{`{"task": "t", "id": "i", "args": [], "timelimit": [1]}`, "body.timelimit"},
+		{`{"task": "t", "id": "i", "args": null, "kwargs": {}}`, "body.args"},
+		{`{"task": "t", "id": "i", "kwargs": []}`, "body.kwargs"},
+		{`{"task": "t", "id": "i", "kwargs": {}, "callbacks": 1}`, "body.callbacks"},
+		{`{"task": null, "id": "i", "kwargs": {}}`, "body.task"},
+	} {
+		m := message(tt.body)
+		m.Headers = nil
+		task, err := protocol.DecodeTask(m, protocol.DecodeOptions{})
+		part := (*protocol.DecodeError)(nil)
+		if !errors.As(err, &part) || part.Part != tt.part || !errors.Is(err, protocol.ErrInvalidTask) || (task == nil) != (tt.part == "body.id") {
+			t.Errorf("%s: %+v, %v", tt.body, task, err)
+		}
+	}
+}
+
+// Header texts from AMQP need not be text. What identifies is refused, what only people read is mended.
+func TestDecodeTaskHeadersThatAreNotText(t *testing.T) {
+	t.Parallel()
+	task, err := protocol.DecodeTask(message(nothing, "argsrepr", "(\xff)", "origin", "\xff"), protocol.DecodeOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := task.Encode(protocol.Encoding{}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := protocol.EncodeEnvelope(m, "tag"); err != nil {
+		t.Errorf("cannot be sent on: %v", err)
+	}
+	if _, err := protocol.DecodeTask(message(nothing, "group", "\xff"), protocol.DecodeOptions{}); !errors.Is(err, protocol.ErrInvalidTask) {
+		t.Errorf("group: %v", err)
+	}
+}

@@ -1,6 +1,10 @@
 package protocol
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
 
 // protocol1 reads a message without a task header: the body is one object that says everything.
 func (d *decoder) protocol1() (*Task, error) {
@@ -58,7 +62,7 @@ func (d *decoder) bare(body *Object) (*Task, error) {
 }
 
 func (d *decoder) old(h, body *Object) (*Task, error) {
-	t, err := d.headers(h)
+	t, err := d.headers(h, "body")
 	t.Protocol = 1
 	if err != nil {
 		return known(t), err
@@ -76,8 +80,15 @@ func (d *decoder) old(h, body *Object) (*Task, error) {
 		v, _ := body.Get(key)
 		embed.Set(key, v)
 	}
-	if err := t.call(args, kwargs, embed); err != nil {
-		return known(t), err
-	}
-	return t, nil
+	return t, inOldBody(t.call(args, kwargs, embed))
 }
+
+// inOldBody says where the parts of the three-element body are in the old one.
+func inOldBody(err error) error {
+	if e := (*DecodeError)(nil); errors.As(err, &e) {
+		return &DecodeError{Part: oldParts.Replace(e.Part), Err: e.Err}
+	}
+	return err
+}
+
+var oldParts = strings.NewReplacer("body[0]", "body.args", "body[1]", "body.kwargs", "body[2]", "body")

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
+	"unicode/utf8"
 )
 
 // partError puts part in front of the part err already names. Only the innermost cause is kept as Err, so
@@ -67,6 +69,22 @@ func isText(v Value) bool { s, ok := v.(string); return ok && s != "" }
 func textOrNil(s string) Value {
 	if s == "" {
 		return nil
+	}
+	return cleanText(s)
+}
+
+// cleanText is s with replacement characters for what is not text, so that every serializer can write it. Lone
+// surrogates are text: Python has them.
+func cleanText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	for i := 0; i < len(s); {
+		_, n := decodeWTF8(s[i:])
+		if n == 0 {
+			return strings.ToValidUTF8(s, "\ufffd")
+		}
+		i += n
 	}
 	return s
 }
