@@ -20,6 +20,15 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+// go-redis logs to standard error by itself, for instance at each connection it closes. What matters
+// reaches us as an error, and only worker/ logs. Its logger is a global without a lock, so init is the
+// one place where setting it is no race.
+func init() { redis.SetLogger(silence{}) }
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
 // Deadlines used where the configuration names none. Python's default is to wait for ever.
 const (
 	DefaultConnectTimeout = 5 * time.Second

@@ -27,6 +27,7 @@ type conn struct {
 	t     *Transport
 	main  *redis.Client // commands that answer at once
 	block *redis.Client // BLMOVE and the watch, so that none of them holds a socket others need
+	pulse *redis.Conn   // one socket that stays open; its end is the connection's
 	done  chan struct{} // closed by end
 	hang  sync.Once
 
@@ -46,10 +47,12 @@ type conn struct {
 var _ transports.Conn = (*conn)(nil)
 
 func newConn(t *Transport, server int) *conn {
+	blocking := t.opts.Client(server, tune(blockPool))
 	return &conn{
 		t:         t,
 		main:      t.opts.Client(server, tune(mainPool)),
-		block:     t.opts.Client(server, tune(blockPool)),
+		block:     blocking,
+		pulse:     blocking.Conn(),
 		done:      make(chan struct{}),
 		consumers: map[*consumer]struct{}{},
 		subs:      map[*subscription]struct{}{},
@@ -136,6 +139,7 @@ func (c *conn) hangUp() {
 	c.hang.Do(func() {
 		c.endWaits()
 		_ = c.main.Close()
+		_ = c.pulse.Close()
 	})
 }
 
@@ -194,8 +198,6 @@ func (c *conn) own() (context.Context, context.CancelFunc) {
 // watch notices that the server has gone or stopped answering while nobody else asks it anything, and
 // compares the clocks.
 func (c *conn) watch() {
-	sticky := c.block.Conn()
-	defer sticky.Close()
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	clock := time.Now()
@@ -206,7 +208,7 @@ func (c *conn) watch() {
 		case <-tick.C:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), blockGrace)
-		err := sticky.Ping(ctx).Err()
+		err := c.pulse.Ping(ctx).Err()
 		if err == nil && time.Since(clock) >= clockEvery {
 			clock, err = time.Now(), c.readClock(ctx)
 		}

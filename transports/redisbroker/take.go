@@ -103,6 +103,11 @@ func (k *consumer) unpack(ctx context.Context, replies []any, names []string, ba
 		if l.bad {
 			k.c.shield(ctx, l)
 		}
+		if d.Redelivered {
+			// The flag a restore leaves in the headers is the broker's, not the sender's: a retry shall not carry
+			// it on. The raw text keeps it.
+			d.Message.Headers.Delete("redelivered")
+		}
 		if d.Malformed != nil {
 			d.Message.Body = l.raw
 		} else if p := d.Message.Properties.Priority; p != nil {

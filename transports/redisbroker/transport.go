@@ -158,7 +158,7 @@ func (c *conn) open(ctx context.Context) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, c.t.opts.ConnectTimeout+c.t.opts.SocketTimeout)
 	defer cancel()
-	err := c.main.Ping(ctx).Err()
+	err := c.pulse.Ping(ctx).Err()
 	if err == nil || fateOf(err) == refused { // PING may be forbidden; the clock tells as well
 		err = c.readClock(ctx)
 	}

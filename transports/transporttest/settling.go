@@ -90,7 +90,8 @@ func counted(b *bench) {
 func move(b *bench) {
 	c, q, target := b.dial(), b.Name(), b.Name()
 	k := b.consume(c, 1, q)
-	m := text("unreadable \x00\xff")
+	m := text("unreadable") // its id and correlation id are text everywhere; only a body may be any bytes
+	m.Body = []byte("unreadable \x00\xff")
 	m.Headers.Set("eta", "not a date")
 	m.Properties.Priority, m.Properties.ReplyTo = new(3), "r"
 	if err := c.Publish(b.ctx, transports.Publishing{RoutingKey: q, Message: m}); err != nil {
