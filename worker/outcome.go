@@ -52,7 +52,7 @@ func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
 		v, err := protocol.FromGo(r.value)
 		if err != nil {
 			exc := protocol.EncodeErr(err)
-			return outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, exc.Error())}
+			return outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
 		}
 		return outcome{kind: succeeded, value: v}
 	}
@@ -69,7 +69,12 @@ func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
 		return outcome{kind: interrupted, err: handlers.ErrShutdown}
 	case errors.Is(r.err, handlers.ErrSoftLimit),
 		errors.Is(cause, handlers.ErrSoftLimit) && errors.Is(r.err, context.Canceled):
-		r.err = protocol.SoftTimeLimitExceeded()
+		limit := protocol.SoftTimeLimitExceeded()
+		limit.Cause = r.err
+		if !errors.Is(r.err, handlers.ErrSoftLimit) {
+			limit.Cause = handlers.ErrSoftLimit // the handler said only "context canceled"
+		}
+		r.err = limit
 	}
 	if policy.On != nil && policy.On(r.err) { // before Reject, as Celery's autoretry covers it
 		return retryOutcome(j, &handlers.RetryError{Cause: r.err, In: policy.Countdown(j.task.Retries, rand.Int64N)}, policy)
@@ -84,38 +89,28 @@ func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
 		}
 		return outcome{kind: rejected, exception: protocol.Reject(reason, false), err: r.err}
 	}
-	return failure1(j, r.err)
+	return failedWith(j, r.err)
 }
 
-// failure1 is the outcome of an error that is nothing else.
-func failure1(j *job, err error) outcome {
+// failedWith is the outcome of an error that is nothing else.
+func failedWith(j *job, err error) outcome {
 	exc := protocol.FromError(err)
 	tb := exc.Traceback
 	if tb == "" {
-		tb = traceback(j.task.Name, exc.Error())
+		tb = traceback(j.task.Name, lastLine(exc))
 	}
 	expected := j.handler.Options().Expected
 	return outcome{kind: failed, exception: exc, traceback: tb, expected: expected != nil && expected(err)}
 }
 
-// defaultRetryDelay and defaultMaxRetries are Celery's Task.default_retry_delay and Task.max_retries.
-const (
-	defaultRetryDelay = 180 * time.Second
-	defaultMaxRetries = 3
-)
-
 // retryOutcome asks for another run, unless there were enough: then it is the cause that fails, or
 // MaxRetriesExceededError when there is none (Task.retry in celery/app/task.py).
 func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcome {
-	limit := defaultMaxRetries
-	if p.Max != nil {
-		limit = *p.Max
-	}
-	if limit >= 0 && j.task.Retries+1 > limit {
+	if limit, unlimited := p.Limit(); !unlimited && j.task.Retries+1 > limit {
 		if e.Cause != nil {
-			return failure1(j, e.Cause)
+			return failedWith(j, e.Cause)
 		}
-		return failure1(j, protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s",
+		return failedWith(j, protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s",
 			j.task.Name, j.task.ID, protocol.ReprArgs(j.task.Args), protocol.Repr(j.task.Kwargs))))
 	}
 	out := outcome{kind: retried}
@@ -124,18 +119,15 @@ func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcom
 		out.eta = e.ETA
 	case e.In > 0:
 		out.eta = time.Now().Add(e.In)
-	case e.In < 0 && p.Delay > 0:
-		out.eta = time.Now().Add(p.Delay)
-		e = &handlers.RetryError{Cause: e.Cause, In: p.Delay}
 	case e.In < 0:
-		out.eta = time.Now().Add(defaultRetryDelay)
-		e = &handlers.RetryError{Cause: e.Cause, In: defaultRetryDelay}
+		out.eta = time.Now().Add(p.Wait())
+		e = &handlers.RetryError{Cause: e.Cause, In: p.Wait()}
 	}
 	out.wait = e.Error()
 	last := "celery.exceptions.Retry: " + out.wait
 	if e.Cause != nil {
 		out.exception = protocol.FromError(e.Cause)
-		out.traceback = traceback(j.task.Name, out.exception.Error()) + "\n" +
+		out.traceback = traceback(j.task.Name, lastLine(out.exception)) + "\n" +
 			"During handling of the above exception, another exception occurred:\n\n" + traceback(j.task.Name, last)
 	} else {
 		out.traceback = traceback(j.task.Name, last)

@@ -10,6 +10,14 @@ import (
 // Tracebacks have Python's shape with at least one File line: a client with task_remote_tracebacks parses
 // them, and one without a frame makes its get raise a parse error in place of the task's exception.
 
+// lastLine is how a Python traceback ends: the class with its module, unless it is a builtin, and its text.
+func lastLine(exc *protocol.Exception) string {
+	if exc.Module == "" || exc.Module == "builtins" {
+		return exc.Error()
+	}
+	return exc.Module + "." + exc.Error()
+}
+
 // traceback is the text for an error a handler returned: Go errors carry no stack, so the one frame
 // names the task.
 func traceback(task, last string) string {
@@ -28,7 +36,7 @@ func panicTraceback(task string, p *panicked, exc *protocol.Exception) string {
 		}
 		fmt.Fprintf(&b, "  File %q, line %d, in %s\n", f.File, f.Line, f.Function)
 	}
-	b.WriteString(exc.Error())
+	b.WriteString(lastLine(exc))
 	b.WriteString("\n")
 	return b.String()
 }

@@ -697,3 +697,21 @@ func TestMiddlewareWrapsOutermostFirst(t *testing.T) {
 		}
 	})
 }
+
+func TestSoftLimitIsSeenByThePoliciesOfTheHandler(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		one := 1
+		isLimit := func(err error) bool { return errors.Is(err, handlers.ErrSoftLimit) }
+		r := startRig(t, nil,
+			handlers.Func("again", sleeper(time.Hour)).With(handlers.Options{SoftLimit: time.Second, Retry: handlers.RetryPolicy{Max: &one, Delay: time.Second, On: isLimit}}),
+			handlers.Func("expected", sleeper(time.Hour)).With(handlers.Options{SoftLimit: time.Second, Expected: isLimit}))
+		r.send(protocol.Task{ID: "a", Name: "again"})
+		r.send(protocol.Task{ID: "b", Name: "expected"})
+		pass(time.Minute)
+		if got, want := r.results.States("a"), []protocol.State{protocol.Retry, protocol.Failure}; !slices.Equal(got, want) {
+			t.Errorf("states = %v, want %v", got, want)
+		}
+		r.wantException("a", "SoftTimeLimitExceeded")
+		r.wantLog("Task expected[b] raised expected: SoftTimeLimitExceeded()")
+	})
+}

@@ -1,0 +1,56 @@
+package command
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stalkworker/stalk/handlers/demo"
+)
+
+// TestSettingsDocTellsTheTruth: docs/settings.md names exactly the settings that are read.
+func TestSettingsDocTellsTheTruth(t *testing.T) {
+	s := settingsOf(t, "{broker_url: 'redis://127.0.0.1:1/0', result_backend: 'rpc://'}")
+	set := flag.NewFlagSet("worker", flag.ContinueOnError)
+	for _, f := range append(workerFlags(), globalFlags()...) {
+		if err := f.Apply(set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reg, err := registry(demo.Handlers(), false, "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := workerConfig(cli.NewContext(nil, set, nil), s, reg, newLog(&bytes.Buffer{}, 0)); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../docs/settings.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []string
+	for line := range strings.Lines(string(text)) {
+		if first, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " | "); ok && strings.HasPrefix(line, "| `") {
+			for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(first, -1) {
+				told = append(told, m[1])
+			}
+		}
+	}
+	for _, name := range told {
+		if !s.read[name] {
+			t.Errorf("docs/settings.md tells of %s, which nothing reads", name)
+		}
+	}
+	for name := range s.read {
+		// broker_write_url is only refused; its row is broker_url's.
+		if name != "broker_write_url" && !slices.Contains(told, name) {
+			t.Errorf("docs/settings.md does not tell of %s", name)
+		}
+	}
+}
