@@ -34,11 +34,10 @@ func newPicture(img image.Image) *picture {
 			})
 			break
 		}
-		p.planes = []plane{bytePlane(img.Pix[img.PixOffset(b.Min.X, b.Min.Y):], img.Stride, p.w, p.h)}
-		p.planes[0].channels, p.model = 4, modelRGBA
-		p.planes[0].row = func(y int, _ []uint8) []uint8 {
+		p.model = modelRGBA
+		p.planes = []plane{{w: p.w, h: p.h, channels: 4, row: func(y int, _ []uint8) []uint8 {
 			return img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):][:4*p.w]
-		}
+		}}}
 	case *image.NRGBA:
 		p.planes = p.rows(modelRGBA, 4, func(y int, row []uint8) {
 			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]

@@ -33,10 +33,9 @@ func suspicious(name, reason string) error {
 func osError(name string, err error) error {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	if !ok {
-		if _, isPath := errors.AsType[*fs.PathError](err); isPath {
-			return suspicious(name, "it leads out of the media root")
-		}
-		if _, isLink := errors.AsType[*os.LinkError](err); isLink {
+		_, isPath := errors.AsType[*fs.PathError](err)
+		_, isLink := errors.AsType[*os.LinkError](err)
+		if isPath || isLink {
 			return suspicious(name, "it leads out of the media root")
 		}
 		return exception("OSError", err, err.Error())

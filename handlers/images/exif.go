@@ -91,6 +91,7 @@ func jpegMetadata(data []byte) metadata {
 // pngMetadata walks the chunks:  length(4) type(4) data crc(4)
 func pngMetadata(data []byte) metadata {
 	var m metadata
+	seen := false // a second profile is not inflated: a file may hold a million of them
 	rest := data[min(8, len(data)):]
 	for len(rest) >= 12 {
 		length := uint64(binary.BigEndian.Uint32(rest))
@@ -103,7 +104,9 @@ func pngMetadata(data []byte) metadata {
 		case "eXIf":
 			m.orientation = orientation(payload)
 		case "iCCP":
-			m.icc = inflateProfile(payload)
+			if !seen {
+				seen, m.icc = true, inflateProfile(payload)
+			}
 		case "IEND":
 			return m
 		}

@@ -190,3 +190,19 @@ func seed(f *testing.F) {
 		f.Add(data)
 	}
 }
+
+// A file full of compressed profiles costs no more than one of them.
+func TestOnlyTheFirstProfileIsInflated(t *testing.T) {
+	good := make([]byte, 200)
+	copy(good[16:], "RGB ")
+	picture := pngOf(t, sampleimage.New(8, 8, 1))
+	bomb := pngProfile(make([]byte, maxProfile))
+	data := bytes.Join([][]byte{picture[:33], pngProfile(good), bytes.Repeat(bomb, 2000), picture[33:]}, nil)
+	start := time.Now()
+	if m := readMetadata(formatPNG, data); !bytes.Equal(m.icc, good) {
+		t.Error("the first profile was not taken")
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("took %v", took)
+	}
+}

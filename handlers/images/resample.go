@@ -106,7 +106,7 @@ type resampler struct {
 // reduce adds each source row, once narrowed, to the few output rows it belongs to.
 func (r *resampler) reduce(ctx context.Context) error {
 	width := r.w * r.p.channels
-	middle := make([]int32, width)
+	pair := newPair(r, width)
 	var free, active [][]int32 // active[i] gathers output row done+i
 	done := 0
 	last := int(r.ky.first[r.h-1] + r.ky.count[r.h-1])
@@ -126,7 +126,7 @@ func (r *resampler) reduce(ctx context.Context) error {
 		if len(active) == 0 {
 			continue
 		}
-		r.narrow(y, middle)
+		middle := pair.row(y, last)
 		for i, acc := range active {
 			o := done + i
 			tap := y - int(r.ky.first[o])

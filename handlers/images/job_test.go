@@ -1,0 +1,55 @@
+package images
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/stalkworker/stalk/handlers/images/sampleimage"
+)
+
+// A decoder may return the picture reduced: what is cut and how it is turned stays the same.
+func TestReducedDecodeGivesTheSameThumbnail(t *testing.T) {
+	p := newPicture(sampleimage.New(200, 120, 3))
+	for o := 1; o <= 8; o++ {
+		i := info{size: p.size, format: formatJPEG, metadata: metadata{orientation: o}}
+		large := i
+		large.size = size{1600, 960} // the file's own size, of which the decoder made an eighth
+		for _, how := range []string{fitInside, fitCover, fitFill} {
+			out, crop := fit(how, i.upright(), size{30, 40})
+			outLarge, cropLarge := fit(how, large.upright(), size{30, 40})
+			a, err := reduce(t.Context(), p, i, out, crop, formatJPEG)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := reduce(t.Context(), p, large, outLarge, cropLarge, formatJPEG)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.size != b.size || !bytes.Equal(a.pix[0], b.pix[0]) || !bytes.Equal(a.pix[1], b.pix[1]) {
+				t.Errorf("orientation %d, %s: the thumbnails differ", o, how)
+			}
+		}
+	}
+}
+
+// What a decoder is asked for at least: the whole picture at the scale of the largest variant.
+func TestWantedIsTheScaleOfTheLargestVariant(t *testing.T) {
+	for _, tt := range []struct {
+		orientation int
+		variants    []variant
+		want        size
+	}{
+		{1, []variant{{size: size{256, 256}, fit: fitInside}}, size{256, 192}},
+		{6, []variant{{size: size{256, 256}, fit: fitInside}}, size{256, 192}},
+		{1, []variant{{size: size{300, 300}, fit: fitCover}}, size{400, 300}},
+		{6, []variant{{size: size{300, 300}, fit: fitCover}}, size{400, 300}},
+		{1, []variant{{size: size{10, 300}, fit: fitFill}, {size: size{50, 5}, fit: fitFill}}, size{50, 300}},
+		{1, []variant{{size: size{9000, 9000}, fit: fitFill}}, size{4000, 3000}},
+	} {
+		j := job{cfg: testConfig(""), variants: tt.variants}
+		got, err := j.wanted(info{size: size{4000, 3000}, metadata: metadata{orientation: tt.orientation}})
+		if err != nil || got != tt.want {
+			t.Errorf("orientation %d, %+v: %v, %v, want %v", tt.orientation, tt.variants, got, err, tt.want)
+		}
+	}
+}
