@@ -37,6 +37,7 @@ type Config struct {
 // A Backend is the store. It is safe for concurrent use; New makes one.
 type Backend struct {
 	client   *redis.Client
+	batch    batcher
 	address  string
 	warnings []string
 	prefix   string // of every key
@@ -75,8 +76,10 @@ func New(cfg Config) (*Backend, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	client := opts.Client(0, redisopt.Tune{})
 	return &Backend{
-		client:   opts.Client(0, redisopt.Tune{}),
+		client:   client,
+		batch:    batcher{client: client},
 		address:  opts.String(),
 		warnings: opts.Warnings,
 		prefix:   prefix + "celery-task-meta-",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -105,7 +106,7 @@ func (b *Backend) scripted(ctx context.Context, w write) error {
 	}
 	args := []any{w.doc, w.ttl, mode, states}
 	for range rounds {
-		answer, err := store.Run(ctx, b.client, []string{w.key}, args...).Result()
+		answer, err := b.batch.run(ctx, w.key, len(w.doc), args)
 		if err != nil {
 			return b.refused(ctx, err)
 		}
@@ -116,7 +117,7 @@ func (b *Backend) scripted(ctx context.Context, w write) error {
 		if !b.allows(w.Record, []byte(old)) {
 			return nil
 		}
-		args = append(args[:4], old)
+		args = append(slices.Clone(args[:4]), old)
 	}
 	return fmt.Errorf("redisresult: the record of task %q changes too often: %w", w.Result.TaskID, resultbackend.ErrUnavailable)
 }
