@@ -77,16 +77,27 @@ func Compress(codec string, data []byte) (out []byte, contentType string, err er
 	return b.Bytes(), c.contentType, nil
 }
 
-// zstdEncoder is costly to make and safe to share: EncodeAll keeps no state between calls.
-var zstdEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2))
-})
+// The encoders are costly to make and safe to share: EncodeAll keeps no state between calls. For less
+// than 256 bytes the size is only written with a single segment, which for much would ask the reader
+// for a window as large.
+var (
+	zstdEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
+		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2))
+	})
+	zstdTinyEncoder = sync.OnceValues(func() (*zstd.Encoder, error) {
+		return zstd.NewWriter(nil, zstd.WithEncoderConcurrency(2), zstd.WithSingleSegment(true), zstd.WithWindowSize(zstd.MinWindowSize))
+	})
+)
 
 func deflateZstd(data []byte) ([]byte, error) {
 	if len(data) == 0 { // which EncodeAll would turn into no frame at all
 		return slices.Clone(emptyZstd), nil
 	}
-	e, err := zstdEncoder()
+	encoder := zstdEncoder
+	if len(data) < 256 {
+		encoder = zstdTinyEncoder
+	}
+	e, err := encoder()
 	if err != nil {
 		return nil, &EncodeError{Err: err}
 	}

@@ -113,6 +113,7 @@ func FuzzDecompress(f *testing.F) {
 }
 
 func FuzzTimestamp(f *testing.F) {
+	f.Add("2020\xa2")
 	for _, c := range readValues(f).Timestamps {
 		f.Add(c.In)
 	}

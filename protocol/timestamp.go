@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Dates come as whatever some Python wrote: the union of dateutil's isoparse (eta, expires) and
@@ -51,11 +52,11 @@ func parseDateTime(s string) (DateTime, error) {
 		return DateTime{Time: day, Naive: true}, nil
 	}
 	// The separator is one character, not a digit: T, a space, or what else str.isoformat was given.
-	sep := []rune(rest)[0]
-	if sep >= '0' && sep <= '9' {
+	sep, size := utf8.DecodeRuneInString(rest)
+	if sep == utf8.RuneError || sep >= '0' && sep <= '9' {
 		return fail()
 	}
-	c, ok := parseClock(rest[len(string(sep)):])
+	c, ok := parseClock(rest[size:])
 	if !ok || c.hour == 24 && (c.minute|c.second|c.micro) != 0 {
 		return fail()
 	}
