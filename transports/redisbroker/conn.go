@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/redisopt"
 	"github.com/stalkworker/stalk/transports"
 )
 
@@ -22,12 +24,15 @@ const (
 	maxSkew    = 5 * time.Second
 )
 
+var errPulse = errors.New("the server closed our connection")
+
 // A conn is what the contract calls one connection: a few sockets that live and break together.
 type conn struct {
 	t     *Transport
 	main  *redis.Client // commands that answer at once
 	block *redis.Client // BLMOVE and the watch, so that none of them holds a socket others need
-	pulse *redis.Conn   // one socket that stays open; its end is the connection's
+	pulse *redis.Client // one socket that stays open; its end is the connection's
+	dials atomic.Int32  // of pulse: a second one means that the first socket is gone
 	done  chan struct{} // closed by end
 	hang  sync.Once
 
@@ -47,17 +52,20 @@ type conn struct {
 var _ transports.Conn = (*conn)(nil)
 
 func newConn(t *Transport, server int) *conn {
-	blocking := t.opts.Client(server, tune(blockPool))
-	return &conn{
+	c := &conn{
 		t:         t,
-		main:      t.opts.Client(server, tune(mainPool)),
-		block:     blocking,
-		pulse:     blocking.Conn(),
+		main:      t.opts.Client(server, redisopt.Tune{PoolSize: mainPool}),
+		block:     t.opts.Client(server, redisopt.Tune{PoolSize: blockPool}),
 		done:      make(chan struct{}),
 		consumers: map[*consumer]struct{}{},
 		subs:      map[*subscription]struct{}{},
 		declared:  map[string]bool{},
 	}
+	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 1, Wrap: func(n net.Conn) net.Conn {
+		c.dials.Add(1)
+		return n
+	}})
+	return c
 }
 
 func (c *conn) Done() <-chan struct{} { return c.done }
@@ -213,6 +221,9 @@ func (c *conn) watch() {
 			clock, err = time.Now(), c.readClock(ctx)
 		}
 		cancel()
+		if err == nil && c.dials.Load() > 1 {
+			err = errPulse // a pool replaces a socket it finds closed without a word
+		}
 		if f := fateOf(err); f == gone || f == unknown {
 			_ = c.outcome("watch", err)
 			return

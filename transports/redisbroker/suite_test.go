@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -150,6 +151,24 @@ type proxy struct {
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 	over  bool
+
+	silent atomic.Bool // what the server says is thrown away
+}
+
+func (p *proxy) mute()   { p.silent.Store(true) }
+func (p *proxy) unmute() { p.silent.Store(false) }
+
+// A muffler drops what the server says while the proxy is mute.
+type muffler struct {
+	net.Conn
+	p *proxy
+}
+
+func (m muffler) Write(b []byte) (int, error) {
+	if m.p.silent.Load() {
+		return len(b), nil
+	}
+	return m.Conn.Write(b)
 }
 
 func newProxy(t testing.TB, to string) *proxy {
@@ -193,7 +212,7 @@ func (p *proxy) accept() {
 		}
 		p.mu.Unlock()
 		p.wg.Go(func() { p.pipe(in, out) })
-		p.wg.Go(func() { p.pipe(out, in) })
+		p.wg.Go(func() { p.pipe(out, muffler{in, p}) })
 	}
 }
 

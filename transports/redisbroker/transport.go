@@ -169,5 +169,3 @@ func (c *conn) open(ctx context.Context) error {
 }
 
 const clockEvery = time.Minute
-
-func tune(pool int) redisopt.Tune { return redisopt.Tune{PoolSize: pool} }
