@@ -715,3 +715,23 @@ func TestSoftLimitIsSeenByThePoliciesOfTheHandler(t *testing.T) {
 		r.wantLog("Task expected[b] raised expected: SoftTimeLimitExceeded()")
 	})
 }
+
+func TestRejectIsRetriedWhenCoveredAndIgnoreIsNot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		one := 1
+		all := handlers.Options{Retry: handlers.RetryPolicy{Max: &one, Delay: time.Second, On: func(error) bool { return true }}}
+		r := startRig(t, nil,
+			handlers.Func("reject", func(context.Context, nothing) (int, error) { return 0, handlers.Reject(errors.New("no")) }).With(all),
+			handlers.Func("ignore", func(context.Context, nothing) (int, error) { return 0, handlers.ErrIgnore }).With(all))
+		r.send(protocol.Task{ID: "a", Name: "reject"})
+		r.send(protocol.Task{ID: "b", Name: "ignore"})
+		pass(time.Minute)
+		if got := r.results.States("a"); len(got) == 0 || got[0] != protocol.Retry {
+			t.Errorf("states of the rejected task = %v, want a retry first", got)
+		}
+		if got := r.results.States("b"); len(got) != 0 {
+			t.Errorf("states of the ignored task = %v", got)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
