@@ -86,9 +86,11 @@ for tid in ('ok', 'bad', 'revoked', 'early'):
 	}{
 		{"ok", protocol.Result{Status: protocol.Success, Value: protocol.ObjectOf(protocol.Member{Key: "n", Value: 3.0})}, "{'n': 3.0}"},
 		{"bad", protocol.Result{Status: protocol.Failure, Exception: &protocol.Exception{
-			Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom"}}}, "builtins.ValueError: boom"},
+			Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom"},
+		}}, "builtins.ValueError: boom"},
 		{"revoked", protocol.Result{Status: protocol.Revoked, Exception: &protocol.Exception{
-			Module: "celery.exceptions", Type: "TaskRevokedError", Args: []protocol.Value{"expired"}}}, "celery.exceptions.TaskRevokedError: expired"},
+			Module: "celery.exceptions", Type: "TaskRevokedError", Args: []protocol.Value{"expired"},
+		}}, "celery.exceptions.TaskRevokedError: expired"},
 	} {
 		if got := line(t, said); got != "waiting" {
 			t.Fatalf("python says %q", got)

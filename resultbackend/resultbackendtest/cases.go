@@ -30,8 +30,10 @@ func documents(b *bench) {
 	for i, r := range []protocol.Result{
 		{Status: protocol.Success, Value: value, DateDone: done},
 		{Status: protocol.Success, Value: nil, DateDone: done},
-		{Status: protocol.Success, Value: math.Inf(1), DateDone: done, GroupID: "g", ParentID: "p",
-			Children: []protocol.Value{[]protocol.Value{[]protocol.Value{"c", nil}, nil}}},
+		{
+			Status: protocol.Success, Value: math.Inf(1), DateDone: done, GroupID: "g", ParentID: "p",
+			Children: []protocol.Value{[]protocol.Value{[]protocol.Value{"c", nil}, nil}},
+		},
 		{Status: protocol.Started, Value: protocol.ObjectOf(protocol.Member{Key: "pid", Value: int64(7)}, protocol.Member{Key: "hostname", Value: "w@h"})},
 		{Status: protocol.Progress, Value: protocol.ObjectOf(protocol.Member{Key: "done", Value: int64(1)})},
 		{Status: protocol.Retry, Exception: &protocol.Exception{Module: "builtins", Type: "OSError", Args: []protocol.Value{int64(2), "no"}}, Traceback: "tb"},
@@ -39,7 +41,8 @@ func documents(b *bench) {
 		{Status: protocol.Failure, Exception: &protocol.Exception{Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom", int64(42)}}, Traceback: "TB\n", DateDone: done},
 		{Status: protocol.Revoked, Exception: &protocol.Exception{Module: "celery.exceptions", Type: "TaskRevokedError", Args: []protocol.Value{"revoked"}}, NoContext: true, DateDone: done},
 		{Status: protocol.Success, Value: int64(1), DateDone: done, Extended: &protocol.Extended{
-			Name: "t", Args: []protocol.Value{int64(1)}, Kwargs: protocol.ObjectOf(protocol.Member{Key: "k", Value: "v"}), Worker: "w@h", Retries: 2, Queue: "celery"}},
+			Name: "t", Args: []protocol.Value{int64(1)}, Kwargs: protocol.ObjectOf(protocol.Member{Key: "k", Value: "v"}), Worker: "w@h", Retries: 2, Queue: "celery",
+		}},
 	} {
 		r.TaskID = fmt.Sprintf("doc-%d", i)
 		ch := b.Watch(b.T, r.TaskID)

@@ -106,8 +106,10 @@ print('end', flush=True)
 	for _, r := range []protocol.Result{
 		{TaskID: prefix + "-ok", Status: protocol.Started, Value: protocol.ObjectOf(protocol.Member{Key: "pid", Value: int64(1)})},
 		{TaskID: prefix + "-ok", Status: protocol.Success, Value: []protocol.Value{3.0, "é"}, DateDone: done},
-		{TaskID: prefix + "-bad", Status: protocol.Failure, DateDone: done,
-			Exception: &protocol.Exception{Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom"}}},
+		{
+			TaskID: prefix + "-bad", Status: protocol.Failure, DateDone: done,
+			Exception: &protocol.Exception{Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom"}},
+		},
 	} {
 		record := resultbackend.Record{Result: r, ReplyTo: protocol.ReplyTo{Queue: reply, CorrelationID: r.TaskID}}
 		if err := b.Store(ctx, record); err != nil {

@@ -110,17 +110,20 @@ func TestReply(t *testing.T) {
 		want protocol.Message
 	}{
 		{
-			"the full document goes to the reply queue as a transient message", rpcresult.Config{},
+			"the full document goes to the reply queue as a transient message",
+			rpcresult.Config{},
 			protocol.ReplyTo{Queue: "r", CorrelationID: "c"},
 			protocol.Message{RoutingKey: "r", Body: []byte(body), Properties: protocol.Properties{
-				ContentType: "application/json", ContentEncoding: "utf-8", CorrelationID: "c", DeliveryMode: 1, Priority: new(0)}},
+				ContentType: "application/json", ContentEncoding: "utf-8", CorrelationID: "c", DeliveryMode: 1, Priority: new(0),
+			}},
 		},
 		{
 			"without a correlation id the task id takes its place, and result_persistent and compression change only the mode",
 			rpcresult.Config{Persistent: true, Encoding: protocol.Encoding{Compression: "gzip"}},
 			protocol.ReplyTo{Queue: "r"},
 			protocol.Message{RoutingKey: "r", Body: []byte(body), Properties: protocol.Properties{
-				ContentType: "application/json", ContentEncoding: "utf-8", CorrelationID: "t-1", DeliveryMode: 2, Priority: new(0)}},
+				ContentType: "application/json", ContentEncoding: "utf-8", CorrelationID: "t-1", DeliveryMode: 2, Priority: new(0),
+			}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

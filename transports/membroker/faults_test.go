@@ -286,3 +286,31 @@ func TestTopics(t *testing.T) {
 		s.Close()
 	}
 }
+
+// BenchmarkJourney is a message's way in and out of a long queue.
+func BenchmarkJourney(b *testing.B) {
+	broker := membroker.New()
+	c, err := broker.Connect(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close()
+	k, err := c.Consume(b.Context(), []transports.Queue{{Name: "q", Create: true}}, 1)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range 100_000 {
+		broker.Send("q", message("m"))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		broker.Send("q", message("m"))
+		d, err := k.Receive(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := d.Receipt.Ack(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
