@@ -366,7 +366,30 @@ func TestQuorumQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.publish(c, q, "y", "z")
-	s.ack(d, s.receive(k), s.receive(k))
+	held := []*transports.Delivery{d, s.receive(k), s.receive(k)}
+	if err := k.SetWindow(t.Context(), 2); err != nil { // and it is cancelled with a delivery unsettled
+		t.Fatal(err)
+	}
+	look := func() (info amqp.Queue) {
+		s.must(func(ch *amqp.Channel) (err error) {
+			info, err = ch.QueueDeclarePassive(q, false, false, false, false, nil)
+			return err
+		})
+		return info
+	}
+	k.mu.Lock()
+	l := k.lanes[q]
+	k.mu.Unlock()
+	// A quorum queue counts a cancelled consumer until its deliveries are settled: nothing to be seen from outside.
+	eventually(t, "the lane has heard of the window", func() bool { return len(l.wake) == 0 })
+	s.ack(held...)
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nobody consumes", func() bool { return look().Consumers == 0 })
+	if n := look().Messages; n != 0 {
+		t.Errorf("%d messages came back although they were acked", n)
+	}
 }
 
 func TestRejectDeadLetters(t *testing.T) {
@@ -517,6 +540,33 @@ func TestDeclareAgainAfterTheQueueWasDeleted(t *testing.T) {
 	if err := c.Publish(t.Context(), p); err != nil {
 		t.Errorf("after that: %v", err)
 	}
+
+	x := s.name()
+	p = transports.Publishing{Exchange: x, ExchangeType: "topic", RoutingKey: "k"}
+	if err := c.Publish(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	s.must(func(ch *amqp.Channel) error { return ch.ExchangeDelete(x, false, false) })
+	if err := c.Publish(t.Context(), p); !errors.Is(err, transports.ErrRefused) {
+		t.Fatalf("to a deleted exchange: %v, want ErrRefused", err)
+	}
+	if err := c.Publish(t.Context(), p); err != nil {
+		t.Errorf("after that: %v", err)
+	}
+}
+
+// Somebody's exclusive queue cannot be looked at, and takes messages all the same.
+func TestPublishToAnExclusiveQueue(t *testing.T) {
+	s := startServer(t)
+	c, q := s.connect(), s.name()
+	s.must(func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(q, false, true, true, false, nil)
+		return err
+	})
+	p := transports.Publishing{RoutingKey: q, Mandatory: true, Declare: &transports.Queue{Name: q}}
+	if err := c.Publish(t.Context(), p); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPublishIsBounded(t *testing.T) {
@@ -524,8 +574,12 @@ func TestPublishIsBounded(t *testing.T) {
 	c, q := s.connect(), s.name()
 	s.declare(q, nil)
 	s.publish(c, q, "warm")
-	// As the broker says it in a memory alarm.
-	c.pub.raise("low on memory")
+	method := func(id byte, rest ...byte) []byte {
+		return append([]byte{1, 0, 0, 0, 0, 0, byte(4 + len(rest)), 0, 10, 0, id}, append(rest, endOctet)...)
+	}
+	// As the broker says it in a memory alarm: connection.blocked.
+	s.proxy.inject(t, publishing, method(60, append([]byte{13}, "low on memory"...)...))
+	eventually(t, "blocked", func() bool { _, blocked := c.pub.blocked(); return blocked })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	err := c.Publish(ctx, transports.Publishing{RoutingKey: q})
@@ -536,12 +590,12 @@ func TestPublishIsBounded(t *testing.T) {
 	go func() { waiting <- c.Publish(t.Context(), transports.Publishing{RoutingKey: q}) }()
 	k := s.consume(c, 5, transports.Queue{Name: q}) // consuming and acknowledging go on
 	s.ack(s.receive(k))
-	c.pub.lower()
+	s.proxy.inject(t, publishing, method(61)) // connection.unblocked
 	if err := <-waiting; err != nil {
 		t.Errorf("after the alarm: %v", err)
 	}
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
+	over, end := context.WithCancel(t.Context())
+	end()
 	if err := c.Publish(over, transports.Publishing{RoutingKey: q}); !errors.Is(err, context.Canceled) {
 		t.Errorf("on a context that is over: %v", err)
 	}

@@ -39,7 +39,7 @@ func (c *conn) Consume(ctx context.Context, queues []transports.Queue, window in
 		lanes: map[string]*lane{}, window: window,
 	}
 	if err := k.SetQueues(ctx, queues); err != nil {
-		_ = k.Close()
+		k.end() // not waited for: ctx may be over because the broker does not answer
 		return nil, err
 	}
 	return k, nil
@@ -215,9 +215,17 @@ func wait(ctx context.Context, c *conn, signal <-chan struct{}) error {
 
 // Close returns when what was fetched and not received has been given back.
 func (k *consumer) Close() error {
+	for _, l := range k.end() {
+		_ = wait(context.Background(), k.conn, l.returned) // the lane ends with the conn at the latest
+	}
+	return nil
+}
+
+// end stops the lanes and returns them.
+func (k *consumer) end() map[string]*lane {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	if k.stopped {
-		k.mu.Unlock()
 		return nil
 	}
 	k.stopped = true
@@ -227,9 +235,5 @@ func (k *consumer) Close() error {
 	for _, l := range lanes {
 		close(l.stop)
 	}
-	k.mu.Unlock()
-	for _, l := range lanes {
-		_ = wait(context.Background(), k.conn, l.returned) // the lane ends with the conn at the latest
-	}
-	return nil
+	return lanes
 }

@@ -14,15 +14,6 @@ import (
 // changes nothing, while a declare with other arguments than the queue has is refused. All of this
 // runs on throw-away channels, which errors close.
 
-// ensureQueue makes q, its exchange and its binding as Celery would, unless a queue of its name exists.
-func ensureQueue(ac *amqp.Connection, q transports.Queue) error {
-	err := queueExists(ac, q.Name)
-	if code(err) != amqp.NotFound {
-		return err
-	}
-	return createQueue(ac, q)
-}
-
 // queueExists is nil when there is such a queue, an error with code 404 when there is none.
 func queueExists(ac *amqp.Connection, name string) error {
 	return scratch(ac, func(ch *amqp.Channel) error {
@@ -31,7 +22,7 @@ func queueExists(ac *amqp.Connection, name string) error {
 	})
 }
 
-// createQueue declares exchange, queue and binding, in this order.
+// createQueue declares exchange, queue and binding, in this order, as Celery does.
 func createQueue(ac *amqp.Connection, q transports.Queue) error {
 	exchange := cmp.Or(q.Exchange, q.Name)
 	if err := ensureExchange(ac, exchange, cmp.Or(q.Type, "direct"), true); err != nil {

@@ -140,11 +140,17 @@ func (f *frameReader) fill() {
 		f.off = true
 		return
 	}
-	f.buf = append(f.buf[:0], f.raw...)
-	n := len(f.buf)
-	f.buf = append(f.buf, make([]byte, chunk)...)
-	m, err := f.r.Read(f.buf[n:])
-	f.raw, f.err = f.buf[:n+m], err
+	n := len(f.raw)
+	if cap(f.raw)-n < chunk { // move it to the front of buf, or of a larger one
+		if cap(f.buf) < n+chunk {
+			f.buf = make([]byte, 2*n+chunk)
+		}
+		f.buf = f.buf[:cap(f.buf)]
+		copy(f.buf, f.raw)
+		f.raw = f.buf[:n]
+	}
+	m, err := f.r.Read(f.raw[n : n+chunk])
+	f.raw, f.err = f.raw[:n+m], err
 }
 
 func (f *frameReader) mend(frame []byte) []byte {

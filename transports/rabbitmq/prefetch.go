@@ -11,6 +11,9 @@ import (
 // ones. Nothing fetched is given back or fetched twice, and an ETA task that comes and goes (window plus
 // one, minus one) adds and cancels a small consumer. Until what a cancelled consumer had delivered is
 // settled more may be fetched than the window says; Receive holds to the window always.
+//
+// On a queue with x-single-active-consumer only the first consumer gets messages, so there the window
+// does not grow; narrowing it to less than half starts another first one.
 
 const (
 	maxPrefetch  = 65535

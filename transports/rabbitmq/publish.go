@@ -112,7 +112,7 @@ func (p *publisher) prepare(ctx context.Context, o outgoing) error {
 		return err
 	}
 	if o.exchangeType != "" && o.exchange != "" {
-		err := p.once(ctx, "exchange "+o.exchange, func() error {
+		err := p.once(ctx, exchangeFlight(o), func() error {
 			return ensureExchange(p.ac, o.exchange, o.exchangeType, o.exchangeDurable)
 		})
 		if err != nil {
@@ -123,18 +123,22 @@ func (p *publisher) prepare(ctx context.Context, o outgoing) error {
 	if o.declare == nil {
 		return nil
 	}
-	return p.once(ctx, declaration(o), func() error {
-		if !o.bare {
-			return ensureQueue(p.ac, *o.declare)
-		}
-		if err := queueExists(p.ac, o.declare.Name); code(err) != amqp.NotFound {
+	return p.once(ctx, queueFlight(o), func() error {
+		err := queueExists(p.ac, o.declare.Name)
+		switch {
+		case code(err) == amqp.ResourceLocked: // it exists and is exclusive; that does not keep us from publishing
+			return nil
+		case code(err) != amqp.NotFound:
 			return err
+		case o.bare:
+			return makeQueue(p.ac, *o.declare)
 		}
-		return makeQueue(p.ac, *o.declare)
+		return createQueue(p.ac, *o.declare)
 	})
 }
 
-func declaration(o outgoing) string { return "queue " + o.declare.Name }
+func queueFlight(o outgoing) string    { return "queue " + o.declare.Name }
+func exchangeFlight(o outgoing) string { return "exchange " + o.exchange }
 
 func (p *publisher) know(exchange string, exists bool) {
 	p.mu.Lock()
@@ -163,7 +167,10 @@ func (p *publisher) send(ctx context.Context, o outgoing) error {
 		}
 	}
 	if errors.Is(err, errUnroutable) && o.declare != nil {
-		p.forget(declaration(o)) // the queue was deleted: declare it next time
+		p.forget(queueFlight(o)) // the queue was deleted: declare it next time
+	}
+	if code(err) == amqp.NotFound {
+		p.forget(exchangeFlight(o))
 	}
 	return err
 }

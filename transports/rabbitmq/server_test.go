@@ -12,6 +12,7 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+	"go.uber.org/goleak"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
@@ -50,6 +51,8 @@ type server struct {
 func startServer(t *testing.T) *server {
 	t.Helper()
 	direct := brokerURL(t)
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	a, err := parseURL(direct)
 	if err != nil {
 		t.Fatal(err)
@@ -179,6 +182,7 @@ type proxy struct {
 
 	mu      sync.Mutex
 	sockets map[net.Conn]bool
+	clients []net.Conn // in the order they came
 	closed  bool
 	stalled bool
 	moved   *sync.Cond // over mu
@@ -218,6 +222,7 @@ func (p *proxy) serve() {
 		}
 		p.mu.Lock()
 		p.sockets[in], p.sockets[out] = true, true
+		p.clients = append(p.clients, in)
 		closed := p.closed
 		p.mu.Unlock()
 		if closed {
@@ -251,6 +256,19 @@ func (p *proxy) copy(to, from net.Conn) {
 		p.mu.Lock()
 		delete(p.sockets, c)
 		p.mu.Unlock()
+	}
+}
+
+// publishing is the place of a Conn's publishing connection in proxy.clients.
+const publishing = 1
+
+// inject sends the client a frame that the broker did not send. Nothing else may be on its way.
+func (p *proxy) inject(t *testing.T, client int, frame []byte) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, err := p.clients[client].Write(frame); err != nil {
+		t.Fatal(err)
 	}
 }
 

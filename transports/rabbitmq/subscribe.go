@@ -61,7 +61,7 @@ func (c *conn) Subscribe(ctx context.Context, f transports.Fanout) (transports.S
 		err = c.lost()
 	}
 	if err != nil {
-		_ = s.Close()
+		s.stopped.Do(func() { close(s.stop) }) // not waited for: ctx may be over because the broker does not answer
 		return nil, err
 	}
 	return s, nil
