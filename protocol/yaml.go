@@ -24,8 +24,15 @@ import (
 // yamlBudget is how much a document may hold beyond twice its length: values and characters together.
 const yamlBudget = 4 << 20
 
+// maxYAML bounds a document's text: each of its nodes, of two bytes perhaps, takes the parser some 200.
+// Python, which reads far less than a megabyte a second, could not serve larger ones either.
+const maxYAML = 16 << 20
+
 func parseYAML(data []byte, l Limits) (v Value, err error) {
 	fail := func(err error) (Value, error) { return nil, &DecodeError{Part: "yaml", Err: err} }
+	if len(data) > maxYAML {
+		return fail(fmt.Errorf("document of %d bytes: %w", len(data), ErrTooLarge))
+	}
 	// The parser is a translation of libyaml that reports its own errors by panics; should one of a
 	// hostile document escape it, this message is unreadable and the worker goes on.
 	defer func() {
