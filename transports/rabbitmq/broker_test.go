@@ -457,6 +457,12 @@ func TestRefusedPublishesHurtNobodyElse(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for i := range 40 {
+		wg.Go(func() { // on the careful channel, as the broker checks the user
+			m := protocol.Message{Properties: protocol.Properties{UserID: c.user}}
+			if err := publish("", q, m); err != nil {
+				t.Errorf("innocent with user_id: %v", err)
+			}
+		})
 		wg.Go(func() {
 			for range 5 {
 				if err := publish("", q, protocol.Message{Body: []byte("ok")}); err != nil {
@@ -614,6 +620,29 @@ func TestConfirmThatStaysOut(t *testing.T) {
 	if err := c.Publish(ctx, transports.Publishing{RoutingKey: q, Mandatory: true}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("no confirm: %v, want DeadlineExceeded", err)
 	}
+	s.proxy.resume()
+	s.publish(c, q, "after")
+}
+
+// An alarm that rises before the confirm bounds the wait for it, whatever the context allows.
+func TestAlarmBeforeTheConfirm(t *testing.T) {
+	s := startServer(t)
+	c, q := s.connect(func(cfg *Config) { cfg.Heartbeat = time.Minute }), s.name()
+	s.declare(q, nil)
+	s.publish(c, q, "warm")
+	s.proxy.stall()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	waiting := make(chan error, 1)
+	go func() { waiting <- c.Publish(ctx, transports.Publishing{RoutingKey: q}) }()
+	c.pub.raise("disk")
+	if err := <-waiting; !errors.Is(err, transports.ErrRefused) {
+		t.Errorf("got %v, want ErrRefused", err)
+	}
+	if ctx.Err() != nil {
+		t.Error("it waited for the context")
+	}
+	c.pub.lower()
 	s.proxy.resume()
 	s.publish(c, q, "after")
 }

@@ -160,6 +160,11 @@ func (k *consumer) SetQueues(ctx context.Context, queues []transports.Queue) err
 		return err
 	}
 	for _, l := range started {
+		if !k.conn.start(l.run) {
+			return k.conn.lost()
+		}
+	}
+	for _, l := range started {
 		if err := wait(ctx, k.conn, l.tried); err != nil {
 			return err
 		}
@@ -185,9 +190,6 @@ func (k *consumer) change(queues []transports.Queue) (started, ended []*lane, er
 			continue
 		}
 		l := newLane(k, q)
-		if !k.conn.start(l.run) {
-			return started, ended, fmt.Errorf("rabbitmq: connection closed: %w", transports.ErrDisconnected)
-		}
 		k.lanes[q.Name] = l
 		started = append(started, l)
 	}

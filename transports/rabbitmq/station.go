@@ -36,7 +36,6 @@ type station struct {
 	old     bool // retired is closed
 	waiting int
 	alike   map[likeness]*mandatory
-	why     error // what the broker closed the channel with
 }
 
 // A likeness is what a return tells a message by. Different messages may share one; then they just wait for each other.
@@ -192,7 +191,8 @@ func (s *station) await(ctx context.Context, confirm *amqp.DeferredConfirmation)
 	}
 }
 
-// verdict is the error of a message whose channel closed under it.
+// verdict is the error of a message whose channel closed before its confirm. On the careful channel it
+// was the only one under way, and so the one that closed it.
 func (s *station) verdict() error {
 	if lost := s.p.c.lost(); lost != nil {
 		return lost
@@ -200,15 +200,10 @@ func (s *station) verdict() error {
 	if cap(s.slots) > 1 {
 		return errBystander
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.why == nil {
-		s.why = amqp.ErrClosed
-		if e := <-s.closed; e != nil { // the channel is closed: this does not block
-			s.why = e
-		}
+	if e := <-s.closed; e != nil { // the channel is closed: this does not block
+		return e
 	}
-	return s.why
+	return amqp.ErrClosed
 }
 
 // write sends the frames. The driver writes without a context; a socket that does not take them is given up after writeTimeout.
@@ -224,8 +219,8 @@ func (s *station) write(ctx context.Context, o outgoing) (*amqp.DeferredConfirma
 		if lost := s.p.c.lost(); lost != nil {
 			return nil, lost
 		}
-		if s.ch.IsClosed() {
-			return nil, s.verdict()
+		if s.ch.IsClosed() { // by somebody else: nothing was sent
+			return nil, errRetired
 		}
 		return nil, fmt.Errorf("%w: %v", transports.ErrRefused, err)
 	}
