@@ -65,7 +65,8 @@ func (o *Options) master(ctx context.Context) (string, error) {
 			return net.JoinHostPort(state["ip"], state["port"]), nil
 		}
 	}
-	return "", fmt.Errorf("%w: %w", ErrNoMaster, errors.Join(errs...))
+	// Hidden: a sentinel's reply is no reply of the server that was to be reached.
+	return "", fmt.Errorf("%w: %v", ErrNoMaster, errors.Join(errs...))
 }
 
 func (o *Options) ask(ctx context.Context, addr string) (map[string]string, error) {

@@ -28,8 +28,9 @@ const (
 // Replies after which another connection may do better: a demoted or loading server, a killed wait.
 var reconnectPrefixes = []string{"READONLY", "UNBLOCKED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"}
 
-// Replies that say we are nobody here. A database that does not exist is, as AMQP has it, a wrong virtual host.
-var credentialPrefixes = []string{"NOAUTH", "WRONGPASS", "ERR AUTH", "ERR invalid password", "ERR DB index", "ERR invalid DB index"}
+// Replies that say we are nobody here. A database that does not exist is, as AMQP has it, a wrong virtual
+// host. HasErrorPrefix cuts the code ERR off.
+var credentialPrefixes = []string{"NOAUTH", "WRONGPASS", "AUTH ", "invalid password", "DB index", "invalid DB index"}
 
 func fateOf(err error) fate {
 	if err == nil || errors.Is(err, redis.Nil) {

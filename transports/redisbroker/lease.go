@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -300,14 +298,10 @@ func (c *conn) renewFields(ctx context.Context, fields []string) ([]bool, error)
 
 // drop removes the stash of field: ack, and reject for good. false: it was not there.
 func (c *conn) drop(ctx context.Context, field string) (bool, error) {
-	var n *redis.IntCmd
-	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		n = p.HDel(ctx, c.t.set.key(c.t.set.unacked), field)
-		p.ZRem(ctx, c.t.set.key(c.t.set.index), field)
-		return nil
-	})
-	if err != nil {
-		return false, err
+	keys := []string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index)}
+	if c.plain.Load() {
+		return c.plainDrop(ctx, keys, field)
 	}
-	return n.Val() > 0, nil
+	n, err := dropScript.Run(ctx, c.main, keys, field).Int()
+	return n == 1, err
 }

@@ -84,3 +84,17 @@ func (c *conn) plainRenew(ctx context.Context, keys []string, at string, fields 
 	}
 	return out, nil
 }
+
+// plainDrop is no transaction: one left half way leaves an index entry that every sweep removes.
+func (c *conn) plainDrop(ctx context.Context, keys []string, field string) (bool, error) {
+	var n *redis.IntCmd
+	_, err := c.main.Pipelined(ctx, func(p redis.Pipeliner) error {
+		n = p.HDel(ctx, keys[0], field)
+		p.ZRem(ctx, keys[1], field)
+		return nil
+	})
+	if err != nil {
+		return false, err
+	}
+	return n.Val() > 0, nil
+}

@@ -67,6 +67,17 @@ end
 return out
 `)
 
+// dropScript is an ack. KEYS unacked, index. ARGV field. Answers 1, or 0 when the message was not ours any
+// more. (A transaction would do, but Redis refuses to queue one when memory is full.)
+var dropScript = redis.NewScript(`
+local n = redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[2], ARGV[1])
+return n
+`)
+
+// probeScript tells whether scripts are permitted.
+var probeScript = redis.NewScript(`return 1`)
+
 // renewScript sets the score of each field that is still stashed and answers 1 or 0 for each.
 // KEYS unacked, index. ARGV score, fields. Only the index is written: Python watches the hash.
 var renewScript = redis.NewScript(`

@@ -33,6 +33,10 @@ func (c *conn) sweepLoop() {
 
 // sweep is one round. Not getting the lock is no error: somebody else sweeps.
 func (c *conn) sweep() error {
+	if err := c.enter(); err != nil { // Close waits: a lock left behind keeps everybody from sweeping
+		return err
+	}
+	defer c.ops.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), c.t.set.mutexExpire*2/3)
 	defer cancel()
 	mutex, token := c.t.set.key(c.t.set.mutex), newUUID()
@@ -82,7 +86,7 @@ func (c *conn) restoreOverdue(ctx context.Context) (restored int, err error) {
 			if limit := c.t.set.restoreLimit; limit > 0 && seen >= limit {
 				return restored, nil
 			}
-			if ctx.Err() != nil { // the lock is about to expire
+			if ctx.Err() != nil || c.gone() != nil { // the lock is about to expire, or we are to close
 				return restored, nil
 			}
 			seen++

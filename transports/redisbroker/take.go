@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -54,11 +52,8 @@ func (k *consumer) take() (int, error) {
 
 // pop runs the script, or what stands in for it where scripts are forbidden.
 func (k *consumer) pop(ctx context.Context, keys, names []string, ttls []int64, base string, want int) ([]any, error) {
-	plain := func() ([]any, error) {
-		return k.c.plainTake(ctx, keys, base+"1", func(list int) string { return names[list%len(names)] })
-	}
 	if k.c.plain.Load() {
-		return plain()
+		return k.c.plainTake(ctx, keys, base+"1", func(list int) string { return names[list%len(names)] })
 	}
 	fair := "0"
 	if k.c.t.set.strategy == "round_robin" {
@@ -71,16 +66,7 @@ func (k *consumer) pop(ctx context.Context, keys, names []string, ttls []int64, 
 	for _, ms := range ttls {
 		args = append(args, strconv.FormatInt(ms, 10))
 	}
-	replies, err := takeScript.Run(ctx, k.c.main, keys, args...).Slice()
-	if err != nil && redis.HasErrorPrefix(err, "NOPERM") {
-		// Either scripts are forbidden or the keys are. Only a take that succeeds tells.
-		if replies, perr := plain(); perr == nil {
-			k.c.plain.Store(true)
-			k.c.t.once("plain", "redis broker forbids scripts: a crash while taking can lose a message", "err", err)
-			return replies, nil
-		}
-	}
-	return replies, err
+	return takeScript.Run(ctx, k.c.main, keys, args...).Slice()
 }
 
 // unpack makes leases of the script's answer: pairs of list index and text.

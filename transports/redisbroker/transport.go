@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/stalkworker/stalk/internal/redisopt"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -159,13 +161,27 @@ func (c *conn) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.t.opts.ConnectTimeout+c.t.opts.SocketTimeout)
 	defer cancel()
 	err := c.pulse.Ping(ctx).Err()
-	if err == nil || fateOf(err) == refused { // PING may be forbidden; the clock tells as well
+	if err == nil || redis.HasErrorPrefix(err, "NOPERM") {
 		err = c.readClock(ctx)
+	}
+	if err == nil {
+		err = c.mayRunScripts(ctx)
 	}
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
+}
+
+// mayRunScripts finds out whether an ACL forbids scripts, before anything depends on one.
+func (c *conn) mayRunScripts(ctx context.Context) error {
+	err := probeScript.Run(ctx, c.main, nil).Err()
+	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") {
+		return err
+	}
+	c.plain.Store(true)
+	c.t.once("plain", "redis broker forbids scripts: a crash while taking can lose a message", "err", err)
+	return nil
 }
 
 const clockEvery = time.Minute
