@@ -12,6 +12,7 @@ const echoes = `
 	    ctype, encoding, data = serialization.dumps(value, serializer=serializer)
 	    return serialization.loads(data, ctype, encoding, accept=serialization.prepare_accept_content(["json", "msgpack", "yaml"]))
 
+	slow = 50 if "yaml" in (message, result) else 1 # Python's yaml takes a second for what json does in a millisecond
 	deep = "leaf"
 	for i in range(30):
 	    deep = [deep] if i % 2 else {"k": deep}
@@ -36,8 +37,8 @@ const echoes = `
 	    "nested": ((deep, [], {}, [[], [{}]], {"a": [1, {"b": (2, 3)}]}), {"x": {"y": [deep]}}),
 	    "tuples": (((1, 2), (), ("a", (None,))), {}),
 	    "looks typed": (({"__type__": "x"}, {"__value__": 1}, {"__type__": 1, "__value__": 2, "more": 3}), {}),
-	    "many": (tuple(range(500)), {"k%d" % i: i for i in range(200)}),
-	    "long": (("x" * 300000,), {"y": "ü" * 50000}),
+	    "many": (tuple(range(500 // slow)), {"k%d" % i: i for i in range(600 // slow)}),
+	    "long": (("x" * (300000 // slow),), {"y": "ü" * (50000 // slow)}),
 	}
 	sent, unsendable = {}, []
 	for name, (args, kwargs) in cases.items():
@@ -50,10 +51,14 @@ const echoes = `
 	cannot = {"json": set(), "yaml": {"times", "decimals", "uuids"},
 	          "msgpack": {"big integers", "lone surrogates", "datetimes", "dates", "times", "decimals", "uuids"}}
 	assert set(unsendable) == cannot[message] | cannot[result], "Python itself cannot carry %r" % unsendable
-	wrong = []
+	if message == "yaml" and "lone surrogates" in sent:
+	    # The one thing not carried: YAML 1.2 has no lone surrogates, Python's YAML 1.1 has. The caller is told.
+	    r, _ = sent.pop("lone surrogates")
+	    raises("DecodeError", None, r.get, timeout=40)
+	wrong, end = [], time.monotonic() + 40
 	for name, (r, want) in sent.items():
 	    try:
-	        got = r.get(timeout=30)
+	        got = r.get(timeout=max(0.5, end - time.monotonic()))
 	    except Exception as exc:
 	        wrong.append("%s: %s: %s" % (name, type(exc).__name__, exc))
 	        continue
@@ -99,8 +104,7 @@ func TestEveryCompressionOfKombuIsRead(t *testing.T) {
 		s.stalk(t, queue)
 		s.python(t, queue).run(`
 			from kombu import compression
-			names = [n for n in ("zlib", "gzip", "bzip2", "bzip", "lzma", "xz", "brotli", "zstd", "zstandard") if n in compression._aliases]
-			assert len(names) >= 8, names
+			names = ["zlib", "gzip", "bzip2", "bzip", "lzma", "xz", "brotli"] + [n for n in ("zstd", "zstandard") if n in compression._aliases]
 			sent = [(n, echo.apply_async((n, "payload " * 1000), queue=Q, compression=n)) for n in names]
 			for n, r in sent:
 			    assert r.get(timeout=20)["args"] == [n, "payload " * 1000], n

@@ -167,13 +167,7 @@ func (s setup) python(t *testing.T, queue string) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &session{t: t, d: d, name: unique("s"), args: map[string]any{"Q": queue}}
-	t.Cleanup(func() {
-		if _, forget, err := d.send(map[string]any{"session": p.name, "end": true}); err == nil {
-			forget()
-		}
-	})
-	return p
+	return &session{t: t, d: d, name: unique("s"), args: map[string]any{"Q": queue}}
 }
 
 // run executes Python; an exception fails the test. It returns what the code assigned to `value`.

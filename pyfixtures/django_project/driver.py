@@ -3,7 +3,8 @@
 One JSON object a line on standard input, {"id", "session", "code", "args"}; one on standard output,
 {"id", "value"} or {"id", "error", "kind"}, in the order in which they finish. A session is a thread with a
 namespace of its own: what one call assigns the next one sees, and the rpc backend, whose reply queue belongs
-to a thread, works. Code answers by assigning to `value`, which must be JSON. End of input ends the process.
+to a thread, works. Threads stay until the end: a new one could get the identity of one that has ended, and
+with it Celery's name for its reply queue, which is then consumed by neither. Code answers by assigning to `value`, which must be JSON. End of input ends the process.
 """
 import json
 import os
@@ -66,7 +67,8 @@ def answer(**fields):
 def serve(calls):
     space = {"__name__": "session"}
     exec(compile(PRELUDE, "prelude", "exec"), space)
-    while (call := calls.get()) is not None:
+    while True:
+        call = calls.get()
         space.update(call.get("args") or {})
         space.pop("value", None)
         try:
@@ -83,8 +85,5 @@ for line in sys.stdin:
     if name not in sessions:
         sessions[name] = queue.Queue()
         threading.Thread(target=serve, args=(sessions[name],), daemon=True).start()
-    if call.get("end"):
-        sessions.pop(name).put(None)
-        continue
     sessions[name].put(call)
 os._exit(0)  # sessions may hang in a call nobody waits for any more
