@@ -2,6 +2,7 @@ package redisresult
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
@@ -37,5 +38,38 @@ func (c counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		c.n.Add(int64(len(cmds)))
 		return next(ctx, cmds)
+	}
+}
+
+// AfterFirst runs f once, when the first command named name (or the first pipeline, for "") was answered.
+func (b *Backend) AfterFirst(name string, f func()) {
+	b.client.AddHook(&interloper{name: name, f: f})
+}
+
+type interloper struct {
+	name string
+	once sync.Once
+	f    func()
+}
+
+func (i *interloper) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (i *interloper) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd.Name() == i.name {
+			i.once.Do(i.f)
+		}
+		return err
+	}
+}
+
+func (i *interloper) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if i.name == "" {
+			i.once.Do(i.f)
+		}
+		return err
 	}
 }

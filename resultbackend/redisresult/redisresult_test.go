@@ -311,3 +311,30 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+// A SUCCESS that arrives between our reading a record and our writing over it stays.
+func TestChangedMeanwhile(t *testing.T) {
+	servers(t, func(t *testing.T, url string) {
+		for _, way := range []string{"script", "watch"} {
+			b, client, key := open(t, url, redisresult.Config{})
+			const success = `{"status": "SUCCESS", "result": "other's", "task_id": "t"}`
+			other := func() { client.Set(t.Context(), key+"t", success, 0) }
+			if way == "watch" {
+				b.ForbidScripts()
+				b.AfterFirst("get", other)
+			} else {
+				if err := b.Store(t.Context(), record("first", protocol.Started)); err != nil { // the script is known after it
+					t.Fatalf("Store: %v", err)
+				}
+				b.AfterFirst("", other)
+			}
+			client.Set(t.Context(), key+"t", `{"status":"STARTED","result":"unusual, so it is read here"}`, 0)
+			if err := b.Store(t.Context(), record("t", protocol.Failure)); err != nil {
+				t.Fatalf("Store: %v", err)
+			}
+			if got := client.Get(t.Context(), key+"t").Val(); got != success {
+				t.Errorf("by %s: the record is %s, want the SUCCESS that came between", way, got)
+			}
+		}
+	})
+}
