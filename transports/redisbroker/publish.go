@@ -131,7 +131,7 @@ func (c *conn) declare(ctx context.Context, p transports.Publishing) error {
 	}
 	c.t.mu.Lock()
 	defer c.t.mu.Unlock()
-	if ms := expiresOf(q); ms > 0 {
+	if ms := expiresOf(q); ms > 0 && len(c.t.expires) < 10_000 {
 		c.t.expires[q.Name] = ms
 	}
 	if len(c.declared) < 10_000 {

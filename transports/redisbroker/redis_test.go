@@ -670,3 +670,51 @@ func TestATakeWhoseAnswerIsLostIsReturned(t *testing.T) {
 		t.Errorf("received %+v, %+v", a.Message.Properties, b.Message.Properties)
 	}
 }
+
+// A server that stops answering without closing anything is noticed within the ping and its grace.
+func TestASilentServerIsNoticed(t *testing.T) {
+	r := newRig(t)
+	p := newProxy(t, r.raw.Options().Addr)
+	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
+	c := r.connect(r.transport(nil))
+	p.mute()
+	select {
+	case <-c.Done():
+	case <-time.After(8 * time.Second):
+		t.Fatal("not noticed")
+	}
+	if err := c.Err(); !errors.Is(err, transports.ErrDisconnected) {
+		t.Errorf("Err: %v", err)
+	}
+}
+
+// CLIENT KILL closes sockets that lie idle, too.
+func TestClientKillIsADisconnectAndTheLeaseGoesOn(t *testing.T) {
+	r := newRig(t)
+	tr := r.transport(map[string]any{"client_name": "kill-" + strings.Trim(r.prefix, ":")})
+	c := r.connect(tr)
+	r.send(c, "q", "a")
+	d := r.receive(r.consume(c, 1, queue("q")))
+	for _, line := range strings.Split(r.raw.ClientList(r.ctx).Val(), "\n") {
+		if strings.Contains(line, "name=kill-"+strings.Trim(r.prefix, ":")+" ") {
+			id, _, _ := strings.Cut(strings.TrimPrefix(line, "id="), " ")
+			r.raw.ClientKillByFilter(r.ctx, "ID", id)
+		}
+	}
+	select {
+	case <-c.Done():
+	case <-time.After(5 * time.Second):
+		t.Fatal("not noticed")
+	}
+	next := r.connect(tr)
+	k := r.consume(next, 5, queue("q"))
+	ctx, cancel := context.WithTimeout(r.ctx, 500*time.Millisecond)
+	defer cancel()
+	if again, err := k.Receive(ctx); err == nil {
+		t.Errorf("%s was delivered twice", again.Message.Properties.CorrelationID)
+	}
+	r.settle(d.Receipt.Ack(r.ctx))
+	if n := len(r.stash()); n != 0 {
+		t.Errorf("stash has %d entries", n)
+	}
+}

@@ -144,8 +144,8 @@ func (t *Transport) live(l *lease) (c *conn, joined chan struct{}) {
 // once warns of each key one time.
 func (t *Transport) once(key, msg string, args ...any) {
 	t.mu.Lock()
-	seen := t.warned[key]
-	if len(t.warned) < 1000 {
+	seen := t.warned[key] || len(t.warned) >= 1000 // of so many, those suffice
+	if !seen {
 		t.warned[key] = true
 	}
 	t.mu.Unlock()
