@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend/redisresult"
@@ -14,7 +15,7 @@ func BenchmarkStore(b *testing.B) {
 	url := realURL(b)
 	for _, writers := range []int{1, 32} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			store, _, _ := open(b, url, redisresult.Config{})
+			store, _, _ := open(b, url, redisresult.Config{Expires: new(20 * time.Second)})
 			var n atomic.Int64
 			b.ReportAllocs()
 			b.SetParallelism(writers)

@@ -1,6 +1,7 @@
 package redisresult_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -48,7 +49,11 @@ func TestScriptsForbidden(t *testing.T) {
 	if err := admin.Do(t.Context(), "ACL", "SETUSER", user, "on", ">pw", "~*", "&*", "+@all", "-@scripting").Err(); err != nil {
 		t.Fatalf("ACL SETUSER: %v", err)
 	}
-	t.Cleanup(func() { admin.Do(t.Context(), "ACL", "DELUSER", user) })
+	t.Cleanup(func() { // t.Context has ended by then
+		if err := admin.Do(context.Background(), "ACL", "DELUSER", user).Err(); err != nil {
+			t.Errorf("ACL DELUSER: %v", err)
+		}
+	})
 	opts, _ := redis.ParseURL(url)
 	restricted := fmt.Sprintf("redis://%s:pw@%s/%d", user, opts.Addr, opts.DB)
 	b, client, key := open(t, restricted, redisresult.Config{})
