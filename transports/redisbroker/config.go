@@ -41,6 +41,7 @@ type settings struct {
 	fanoutLegacy    string // sentinel_fanout_compat: listen and publish here too; "" not
 	fanoutPatterns  bool
 	deadLetter      string
+	heal            time.Duration // how often bindings are written again
 }
 
 const (
@@ -50,7 +51,7 @@ const (
 )
 
 func readSettings(o map[string]any, conn *redisopt.Options) (settings, error) {
-	s := settings{}
+	s := settings{heal: time.Minute}
 	var errs []error
 	text := func(key, def string) string {
 		switch v := o[key].(type) {

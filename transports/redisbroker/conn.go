@@ -20,7 +20,6 @@ const (
 	block      = time.Second     // of one blocking command
 	blockGrace = 5 * time.Second // how much longer than that its answer may take
 	watchEvery = time.Second     // how soon a silent loss is noticed
-	healEvery  = time.Minute     // bindings
 	maxSkew    = 5 * time.Second
 )
 
@@ -263,7 +262,7 @@ func score(t time.Time) string {
 // keep renews the leases and heals the bindings until the connection ends.
 func (c *conn) keep() {
 	every := min(c.t.set.visibility/4, time.Minute)
-	renew, heal := time.NewTicker(every), time.NewTicker(healEvery)
+	renew, heal := time.NewTicker(every), time.NewTicker(c.t.set.heal)
 	defer renew.Stop()
 	defer heal.Stop()
 	for {

@@ -11,7 +11,7 @@
 // A message is popped and stashed by one script, under a field of its own. While it is ours its index
 // score is renewed, so nobody's sweep takes it; when we die, anybody's sweep returns it after the
 // visibility timeout. A broken connection returns nothing: the leases stay with the Transport and its
-// next Conn renews them. docs: the scripts in scripts.go say what each step protects against.
+// next Conn renews them. What each step of a script protects against is said in scripts.go.
 //
 // Where an ACL forbids scripts, taking falls back to RPOP followed by a transaction, which is what
 // Python does: a crash between the two loses the message. It is reported once through Config.Warn.

@@ -706,6 +706,11 @@ func TestClientKillIsADisconnectAndTheLeaseGoesOn(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("not noticed")
 	}
+	short, stop := context.WithTimeout(r.ctx, 100*time.Millisecond)
+	defer stop()
+	if err := d.Receipt.Ack(short); !errors.Is(err, transports.ErrDisconnected) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ack without a connection: %v, want ErrDisconnected and the context's error", err)
+	}
 	next := r.connect(tr)
 	k := r.consume(next, 5, queue("q"))
 	ctx, cancel := context.WithTimeout(r.ctx, 500*time.Millisecond)

@@ -112,7 +112,9 @@ func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
 	t.mu.Lock()
 	t.conns[c] = struct{}{}
 	t.mu.Unlock()
-	if err := c.adopt(ctx); err != nil {
+	if err := c.adopt(ctx); errors.Is(err, transports.ErrRefused) {
+		t.warning("redis broker refuses the renewal of what is held, trying again", "err", err) // keep does
+	} else if err != nil {
 		c.fail(err)
 		_ = c.Close()
 		return nil, fmt.Errorf("redisbroker: connect %s: %w", t.opts.Address(at), err)
