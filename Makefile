@@ -19,6 +19,7 @@ build:
 .PHONY: demo
 demo: build
 	@scripts/setup.sh venv
+	@$(GO) build -o .build/photo ./demo/photo
 	@exec .build/venv/bin/python demo/run.py $(if $(filter-out 0,$(ONCE)),--once)
 
 ## test: everything with the race detector, on real servers that it starts (PACKAGES=./worker TEST_FLAGS="-run X")
@@ -41,6 +42,11 @@ check:
 .PHONY: format
 format:
 	git ls-files '*.go' | xargs $(GO) run mvdan.cc/gofumpt@v0.12.0 -w
+
+## conformance: Celery's own integration suite against Stalk (BROKER=redis|amqp takes one, CMD= another worker)
+.PHONY: conformance
+conformance: .build/testservers
+	@BROKER="$(BROKER)" CMD='$(subst ','\'',$(CMD))' ONLY="$(ONLY)" scripts/conformance.sh
 
 ## fuzz: every fuzz target for FUZZTIME (10s)
 .PHONY: fuzz
