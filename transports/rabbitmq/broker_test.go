@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
-	"go.uber.org/goleak"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
@@ -689,9 +688,6 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: took %v", name, took)
 		}
 		t.Log(err)
-	}
-	if err := goleak.Find(goleak.IgnoreCurrent()); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -155,7 +155,11 @@ type trouble struct {
 	last  int // reply code told last; 0: none
 }
 
+// tell is told the outcome of each attempt. The loss of the whole connection is not its business.
 func (t *trouble) tell(err error) {
+	if t.c.lost() != nil {
+		return
+	}
 	now := code(err)
 	if now == 0 && err != nil {
 		now = -1

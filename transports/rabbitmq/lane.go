@@ -58,11 +58,12 @@ func (l *lane) run() {
 	var retry backoff
 	for {
 		n, err := l.attach()
+		l.trouble.tell(err)
 		tried()
 		if err == nil {
-			l.trouble.tell(nil)
 			began := time.Now()
 			err = l.serve(n, returned)
+			l.trouble.tell(err)
 			if time.Since(began) > retryCeiling {
 				retry = backoff{}
 			}
@@ -70,7 +71,6 @@ func (l *lane) run() {
 		if err == nil || l.k.conn.lost() != nil {
 			return
 		}
-		l.trouble.tell(err)
 		if !retry.wait(l.k.conn.life, l.stop) {
 			return
 		}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,8 +59,9 @@ func startServer(t *testing.T) *server {
 	}
 	a = a.withDefaults(false)
 	s := &server{t: t, proxy: startProxy(t, a.dial())}
-	s.url = fmt.Sprintf("amqp://%s:%s@%s/%s", a.user, a.password, s.proxy.listener.Addr(), strings.ReplaceAll(a.vhost, "/", "%2F"))
-	s.side, err = amqp.Dial(fmt.Sprintf("amqp://%s:%s@%s/%s", a.user, a.password, a.dial(), strings.ReplaceAll(a.vhost, "/", "%2F")))
+	user := url.UserPassword(a.user, a.password)
+	s.url = fmt.Sprintf("amqp://%s@%s/%s", user, s.proxy.listener.Addr(), url.PathEscape(a.vhost))
+	s.side, err = amqp.Dial(fmt.Sprintf("amqp://%s@%s/%s", user, a.dial(), url.PathEscape(a.vhost)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -73,18 +73,19 @@ func (s *subscription) run(first chan<- error) {
 	var retry backoff
 	for {
 		ch, messages, err := s.attach()
+		if first != nil && err != nil && code(err) != amqp.ResourceLocked {
+			first <- mapped("subscribe to "+s.f.Exchange, err)
+			return
+		}
+		s.trouble.tell(err)
 		if first != nil {
-			if err != nil && code(err) != amqp.ResourceLocked {
-				first <- mapped("subscribe to "+s.f.Exchange, err)
-				return
-			}
 			first <- nil
 			first = nil
 		}
 		if err == nil {
-			s.trouble.tell(nil)
 			began := time.Now()
 			err = s.serve(ch, messages)
+			s.trouble.tell(err)
 			if time.Since(began) > retryCeiling {
 				retry = backoff{}
 			}
@@ -92,7 +93,6 @@ func (s *subscription) run(first chan<- error) {
 		if err == nil || s.c.lost() != nil {
 			return
 		}
-		s.trouble.tell(err)
 		if !retry.wait(s.c.life, s.stop) {
 			return
 		}

@@ -23,8 +23,8 @@ type Config struct {
 	// TLS switches TLS on for amqp:// URLs too, and says what to check. amqps:// without it checks the
 	// broker's certificate against the system's roots.
 	TLS *TLS
-	// Heartbeat is asked for on both connections; the broker may lower it. 0: 10 s. Half a second or less
-	// past one is rounded down: AMQP counts seconds. A heartbeat in the URL wins.
+	// Heartbeat is asked for on both connections, in whole seconds; the broker may lower it. 0: 10 s. A
+	// heartbeat in the URL wins.
 	Heartbeat time.Duration
 	// ConnectTimeout bounds TCP, TLS and AMQP handshake of one connection. 0: 4 s.
 	ConnectTimeout time.Duration
