@@ -1,7 +1,6 @@
 package redisbroker
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -64,8 +63,4 @@ func (c *conn) outcome(what string, err error) error {
 	}
 	c.fail(fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrDisconnected, err))
 	return fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrDisconnected, err)
-}
-
-func isContext(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

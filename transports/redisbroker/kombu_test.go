@@ -99,15 +99,17 @@ for m in got:
 func TestKombuRestoresOurStash(t *testing.T) {
 	r := newKombuRig(t)
 	p := newProxy(t, r.raw.Options().Addr)
-	real := r.url
+	direct := r.url
 	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
 	c := r.connect(r.transport(nil))
-	r.url = real
+	r.url = direct
 	r.raw.LPush(r.ctx, r.prefix+"q\x06\x166", envelope("a", "unknown-topic", "a.b.c", 7))
 	r.raw.LPush(r.ctx, r.prefix+"q", "no json")
 	k := r.consume(c, 2, queue("q"))
 	r.receive(k)
 	r.receive(k)
+	// A cut within our own first sweep would leave its lock, which Kombu respects, for half a minute.
+	r.until("our sweep is over", func() bool { return r.raw.Exists(r.ctx, r.prefix+"unacked_mutex").Val() == 0 })
 	p.cut()
 	<-c.Done()
 	for field := range r.stash() { // long ago
