@@ -829,7 +829,12 @@ func TestCutsLoseNothing(t *testing.T) {
 				}
 			}
 			var d *transports.Delivery
-			if d, err = k.Receive(t.Context()); err == nil {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			d, err = k.Receive(ctx)
+			if cancel(); errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("%d of %d seen, and nothing comes any more", len(seen), n)
+			}
+			if err == nil {
 				if d.Receipt.Ack(t.Context()) == nil {
 					seen[string(d.Message.Body)] = true
 				}

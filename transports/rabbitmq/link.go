@@ -152,21 +152,41 @@ func (n *link) begin() bool {
 	return true
 }
 
-// settle removes a settled receipt; false when it was lost first.
-func (n *link) settle(r *receipt) bool {
+// take lets a receipt write its settling frame, as begin does; false when it is lost. It leaves held
+// before the write, not after: were the channel to die in between, the delivery would be called lost and
+// expected again although the broker has settled it.
+func (n *link) take(r *receipt) bool {
 	n.mu.Lock()
-	_, ours := n.held[r]
-	delete(n.held, r)
-	n.mu.Unlock()
-	if !ours {
+	defer n.mu.Unlock()
+	if _, ours := n.held[r]; !ours || n.ch.IsClosed() {
 		return false
 	}
+	delete(n.held, r)
+	n.settling.Add(1)
+	return true
+}
+
+// putBack undoes take after a write that failed.
+func (n *link) putBack(r *receipt) {
+	n.mu.Lock()
+	dead := n.dead
+	if !dead {
+		n.held[r] = struct{}{}
+	}
+	n.mu.Unlock()
+	if dead {
+		close(r.lost)
+		n.lane.k.release(1)
+	}
+}
+
+// freed follows a take whose frame was written.
+func (n *link) freed() {
 	n.lane.k.release(1)
 	select {
 	case n.settled <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // die gives the channel up: what is held is lost, what was fetched comes again. It returns when the

@@ -78,25 +78,21 @@ func (r *receipt) settle(ctx context.Context, do func(context.Context) error) er
 		return r.whyLost()
 	default:
 	}
-	if err := do(ctx); err != nil {
-		return err
-	}
-	if !r.link.settle(r) { // the channel died while we wrote
-		return r.whyLost()
-	}
-	r.settled = true
-	return nil
+	return do(ctx)
 }
 
 // write writes one settling frame if the channel lives.
 func (r *receipt) write(frame func() error) error {
-	if !r.link.begin() {
+	if !r.link.take(r) {
 		return r.whyLost()
 	}
 	defer r.link.settling.Done()
-	if err := frame(); err != nil {
+	if err := frame(); err != nil { // not written whole: the broker cannot have acted on it
+		r.link.putBack(r)
 		return r.whyLost()
 	}
+	r.settled = true
+	r.link.freed()
 	return nil
 }
 
