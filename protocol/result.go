@@ -41,7 +41,12 @@ type Extended struct {
 // compressed only when e.Compression says so, which readers before 5.7 cannot read. A value that cannot be
 // written is an *EncodeError.
 func (r Result) Encode(e Encoding) ([]byte, error) {
-	data, _, _, err := Serialize(e.serializer(), r.document(e))
+	return e.stored(r.document(e))
+}
+
+// stored writes a value as the result store keeps it.
+func (e Encoding) stored(v Value) ([]byte, error) {
+	data, _, _, err := Serialize(e.serializer(), v)
 	if err != nil || e.Compression == "" {
 		return data, err
 	}
@@ -52,6 +57,25 @@ func (r Result) Encode(e Encoding) ([]byte, error) {
 	out := make([]byte, 0, len(compressedMagic)+len(codec)+1+len(packed))
 	out = append(append(out, compressedMagic...), codec...)
 	return append(append(out, 0), packed...), nil
+}
+
+// readStored is what stored wrote, compressed or not. part is the name for errors.
+func readStored(part, serializer string, data []byte, l Limits) (Value, error) {
+	if packed, ok := bytes.CutPrefix(data, []byte(compressedMagic)); ok {
+		codec, body, found := bytes.Cut(packed, []byte{0})
+		if !found || len(codec) > 255 {
+			return nil, &DecodeError{Part: part, Err: errors.New("compressed, but by what is not said")}
+		}
+		var err error
+		if data, err = Decompress(string(codec), body, l); err != nil {
+			return nil, partError(part, err)
+		}
+	}
+	v, err := Deserialize(cmp.Or(serializer, "json"), data, l)
+	if err != nil {
+		return nil, partError(part, err)
+	}
+	return v, nil
 }
 
 // compressedMagic begins a stored document that is compressed (Celery 5.7): after it come the codec's
@@ -134,19 +158,9 @@ var (
 // DecodeResult reads a stored document, compressed or not. Only status and result must be there, as for
 // Python; what else is missing or of another type reads as not there.
 func DecodeResult(serializer string, data []byte, l Limits) (Result, error) {
-	if packed, ok := bytes.CutPrefix(data, []byte(compressedMagic)); ok {
-		codec, body, found := bytes.Cut(packed, []byte{0})
-		if !found || len(codec) > 255 {
-			return Result{}, &DecodeError{Part: "result", Err: errors.New("compressed, but by what is not said")}
-		}
-		var err error
-		if data, err = Decompress(string(codec), body, l); err != nil {
-			return Result{}, partError("result", err)
-		}
-	}
-	v, err := Deserialize(cmp.Or(serializer, "json"), data, l)
+	v, err := readStored("result", serializer, data, l)
 	if err != nil {
-		return Result{}, partError("result", err)
+		return Result{}, err
 	}
 	doc, ok := v.(*Object)
 	if !ok {

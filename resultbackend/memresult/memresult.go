@@ -21,6 +21,8 @@ import (
 type Backend struct {
 	mu      sync.Mutex // nothing blocks under it
 	docs    map[string][]byte
+	chords  map[string]*chord // by group id
+	tokens  uint64            // the last one given to a claim
 	history []resultbackend.Record
 	changed chan struct{} // closed and replaced at each write
 	away    bool

@@ -1,6 +1,7 @@
 package redisresult
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,11 @@ type Config struct {
 
 	Expires        *time.Duration // result_expires; nil: DefaultExpires; under a second: for ever, as Celery takes it
 	FailureExpires *time.Duration // result_failure_expires, of state FAILURE only; nil: as Expires
+	ChordExpires   *time.Duration // result_chord_expires, of what a chord leaves while it runs; nil: as Expires
+
+	// JoinTimeout is result_chord_join_timeout: how long the records of a header with groups in it may be
+	// waited for. 0: 3 s, as Celery.
+	JoinTimeout time.Duration
 
 	Encoding protocol.Encoding // result_serializer, result_compression, the zone of date_done
 	Limits   protocol.Limits   // what reading a record may cost
@@ -47,6 +53,13 @@ type Backend struct {
 	limits   protocol.Limits
 	maxValue int // bytes
 
+	groups       string // prefix of a chord's keys
+	chordExpires int64  // seconds; 0: for ever
+	groupExpires int64  // seconds, of group records
+	ordered      bool   // a header's results in its order, not in that of their arrival
+	joinTimeout  time.Duration
+	claimLife    time.Duration
+
 	unscripted atomic.Bool // set once when the server forbids scripts
 }
 
@@ -64,6 +77,14 @@ func New(cfg Config) (*Backend, error) {
 	errs = append(errs, err)
 	failures, err := seconds("FailureExpires", cfg.FailureExpires, expires)
 	errs = append(errs, err)
+	chordExpires, err := seconds("ChordExpires", cfg.ChordExpires, expires)
+	errs = append(errs, err)
+	ordered, err := chordOrder(cfg.Options)
+	errs = append(errs, err)
+	if cfg.JoinTimeout < 0 {
+		errs = append(errs, fmt.Errorf("redisresult: Config.JoinTimeout is %v, want 0 or more", cfg.JoinTimeout))
+	}
+	join := cmp.Or(cfg.JoinTimeout, defaultJoinTimeout)
 	if _, err := (protocol.Result{}).Encode(cfg.Encoding); err != nil {
 		errs = append(errs, fmt.Errorf("redisresult: Config.Encoding: %w", err))
 	}
@@ -75,6 +96,10 @@ func New(cfg Config) (*Backend, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	groupExpires := int64(0)
+	if chordExpires > 0 && expires > 0 {
+		groupExpires = max(chordExpires, expires) // users may read it as well
 	}
 	client := opts.Client(0, redisopt.Tune{})
 	return &Backend{
@@ -88,6 +113,13 @@ func New(cfg Config) (*Backend, error) {
 		encoding: cfg.Encoding,
 		limits:   cfg.Limits,
 		maxValue: maxValue,
+
+		groups:       prefix + "celery-taskset-meta-",
+		chordExpires: chordExpires,
+		groupExpires: groupExpires,
+		ordered:      ordered,
+		joinTimeout:  join,
+		claimLife:    max(5*time.Second, (2 * join).Truncate(time.Second)),
 	}, nil
 }
 
@@ -104,6 +136,19 @@ func keyPrefix(options map[string]any) (string, error) {
 	default:
 		return "", fmt.Errorf("redisresult: option %q is a %T, want text", "global_keyprefix", p)
 	}
+}
+
+// chordOrder reads result_chord_ordered, which is on unless it is turned off.
+func chordOrder(options map[string]any) (bool, error) {
+	v, given := options["result_chord_ordered"]
+	if !given {
+		return true, nil
+	}
+	ordered, ok := v.(bool)
+	if !ok {
+		return false, fmt.Errorf("redisresult: option %q is %v, want true or false", "result_chord_ordered", v)
+	}
+	return ordered, nil
 }
 
 // seconds is a lifetime as Celery takes it: whole seconds, 0 for ever.

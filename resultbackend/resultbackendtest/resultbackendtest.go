@@ -30,6 +30,8 @@ type Backend struct {
 	ReplyTo protocol.ReplyTo
 	// Away makes the store unreachable, and reachable again. nil: the cases that need it are skipped.
 	Away func(away bool)
+	// Lapse ends whatever claim there is on the chord, as time does. Required by RunChords.
+	Lapse func(groupID string)
 
 	Patience time.Duration // within it happens what must happen; 0: 10 s
 	Quiet    time.Duration // what has not happened after it does not happen; 0: 150 ms

@@ -1,0 +1,384 @@
+package redisresult
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+)
+
+// The keys of a chord, [global_keyprefix]celery-taskset-meta-<group id> and a suffix. Python workers, of
+// 5.7 and before, use the same ones at the same time.
+//
+//	.j  sorted set, or list when unordered: the parts that were counted
+//	.t  how many tasks the header has grown by      .s  how many it had; without it nothing is complete
+//	.d  set of "task id:score": what was counted (5.7)
+//	.c  the claim: a random token, or "done" (5.7)
+//	    without suffix: the group record of a header with groups in it
+const (
+	partsKey = ".j"
+	grownKey = ".t"
+	sizeKey  = ".s"
+	knownKey = ".d"
+	claimKey = ".c"
+)
+
+const (
+	defaultJoinTimeout = 3 * time.Second // result_chord_join_timeout
+	nestedTimeout      = time.Minute     // for the tasks in groups of a header, for which Celery waits without end
+	publishClaim       = 30 * time.Second
+	doneMark           = 300 * time.Second // how long a completed chord is known as such
+	busyWait           = 500 * time.Millisecond
+)
+
+// countPart counts one part, and takes the claim when it was the last.
+//
+//	KEYS  .j .t .s .d record .c
+//	ARGV  1 task id   2 part   3 "1" when ordered   4 score   5 6 seconds to live of the chord's keys and
+//	      of the record, 0 for ever   7 seconds of the claim   8 token   9... how this task's part begins
+//
+// It returns -1 when the body was published, 0 while the header is not complete, 1 with the claim, 2 when
+// another has it, and then how many milliseconds for.
+//
+// Celery 5.7 trusts .d alone. Workers before it know no .d: what they counted is found in .j by how it
+// begins, and a .d that they left behind with a completed chord is dropped. While every part in .j is in .d
+// there is nothing to be found. The type of .j is what its first writer took it for.
+var countPart = redis.NewScript(`
+if redis.call('GET', KEYS[6]) == 'done' then return {-1, 0} end
+local ordered = ARGV[3] == '1'
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then redis.call('DEL', KEYS[4]) else ordered = kind == 'zset' end
+local function size() return redis.call(ordered and 'ZCARD' or 'LLEN', KEYS[1]) end
+local known = redis.call('SCARD', KEYS[4])
+if redis.call('SADD', KEYS[4], ARGV[1] .. ':' .. ARGV[4]) == 1 then
+  local seen = false
+  if known < size() then
+    local old
+    if ordered then old = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[4], ARGV[4]) else old = redis.call('LRANGE', KEYS[1], 0, -1) end
+    for _, e in ipairs(old) do
+      for i = 9, #ARGV do
+        if string.sub(e, 1, #ARGV[i]) == ARGV[i] then seen = true break end
+      end
+      if seen then break end
+    end
+  end
+  if not seen then
+    if ordered then redis.call('ZADD', KEYS[1], ARGV[4], ARGV[2]) else redis.call('RPUSH', KEYS[1], ARGV[2]) end
+  end
+end
+if tonumber(ARGV[5]) > 0 then
+  for i = 1, 4 do redis.call('EXPIRE', KEYS[i], ARGV[5]) end
+  if tonumber(ARGV[6]) > 0 then redis.call('EXPIRE', KEYS[5], ARGV[6]) end
+end
+local n = redis.call('GET', KEYS[3])
+if not n or size() ~= tonumber(n) + tonumber(redis.call('GET', KEYS[2]) or 0) then return {0, 0} end
+if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then return {1, 0} end
+local left = redis.call('PTTL', KEYS[6])
+if left < 0 then redis.call('EXPIRE', KEYS[6], ARGV[7]) end
+return {2, left}
+`)
+
+// renewClaim extends our claim, or takes it back while nobody has it and the chord is not over.
+//
+//	KEYS .c .s   ARGV token seconds
+var renewClaim = redis.NewScript(`
+local owner = redis.call('GET', KEYS[1])
+if owner == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
+if owner or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+`)
+
+// finishChord forgets a chord whose body was published. Saying so twice is no error.
+//
+//	KEYS .c .j .t .s .d   ARGV token seconds
+var finishChord = redis.NewScript(`
+local owner = redis.call('GET', KEYS[1])
+if owner == 'done' then return 1 end
+if owner ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
+return 1
+`)
+
+// failChord makes a chord that was failed incomplete for ever, and releases it. The rest expires, as with
+// Celery. Saying so twice is no error.
+//
+//	KEYS .c .s   ARGV token
+var failChord = redis.NewScript(`
+local owner = redis.call('GET', KEYS[1])
+if owner ~= ARGV[1] then
+  if owner or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+  return 1
+end
+redis.call('DEL', KEYS[1], KEYS[2])
+return 1
+`)
+
+var _ resultbackend.Chords = (*Backend)(nil)
+
+// Begin forgets that the chord was completed.
+func (b *Backend) Begin(ctx context.Context, groupID string) error {
+	return b.chordError(ctx, b.client.Del(ctx, b.groups+groupID+claimKey).Err())
+}
+
+// SaveGroup keeps the shape of the header. Nobody is told: no client waits for it.
+func (b *Backend) SaveGroup(ctx context.Context, groupID string, tuple protocol.Value) error {
+	data, err := protocol.EncodeGroup(b.encoding, tuple)
+	if err != nil {
+		return err
+	}
+	if len(data) > b.maxValue {
+		return fmt.Errorf("redisresult: group record of %d bytes, Redis holds %d: %w", len(data), b.maxValue, resultbackend.ErrTooLarge)
+	}
+	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID, data, b.chordLife()).Err())
+}
+
+// Expect tells the size of the header.
+func (b *Backend) Expect(ctx context.Context, groupID string, n int) error {
+	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID+sizeKey, n, b.chordLife()).Err())
+}
+
+// Add makes the header larger.
+func (b *Backend) Add(ctx context.Context, groupID string, n int) error {
+	key := b.groups + groupID + grownKey
+	_, err := b.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.IncrBy(ctx, key, int64(n))
+		if life := b.chordLife(); life > 0 {
+			p.Expire(ctx, key, life) // Celery leaves it without until the next part
+		}
+		return nil
+	})
+	return b.chordError(ctx, err)
+}
+
+// Count reports one part, in one round trip.
+func (b *Backend) Count(ctx context.Context, m resultbackend.Member) (resultbackend.Tally, error) {
+	part, err := m.Result().EncodePart(b.encoding)
+	if err != nil {
+		return resultbackend.Tally{}, err
+	}
+	if len(part) > b.maxValue {
+		return resultbackend.Tally{}, fmt.Errorf("redisresult: chord part of %d bytes, Redis holds %d: %w", len(part), b.maxValue, resultbackend.ErrTooLarge)
+	}
+	score, err := chordScore(m.Index)
+	if err != nil {
+		return resultbackend.Tally{}, err
+	}
+	prefixes, err := protocol.PartPrefixes(b.encoding.Serializer, m.TaskID)
+	if err != nil {
+		return resultbackend.Tally{}, err
+	}
+	c := &claim{b: b, group: b.groups + m.GroupID, token: rand.Text()}
+	ordered := 0
+	if b.ordered {
+		ordered = 1
+	}
+	args := []any{m.TaskID, part, ordered, score, b.chordExpires, b.groupExpires, wholeSeconds(b.claimLife), c.token}
+	for _, p := range prefixes {
+		args = append(args, p)
+	}
+	answer, err := countPart.Run(ctx, b.client, c.keys(partsKey, grownKey, sizeKey, knownKey, "", claimKey), args...).Int64Slice()
+	if err != nil {
+		return resultbackend.Tally{}, b.failed(ctx, err)
+	}
+	if len(answer) != 2 {
+		return resultbackend.Tally{}, fmt.Errorf("redisresult: %s: %w: answers %v to a script", b.address, resultbackend.ErrUnavailable, answer)
+	}
+	switch answer[0] {
+	case -1:
+		return resultbackend.Tally{State: resultbackend.Finished}, nil
+	case 1:
+		return resultbackend.Tally{State: resultbackend.Claimed, Claim: c}, nil
+	case 2:
+		// Usually the other one is done long before its claim would lapse.
+		wait := busyWait
+		if left := time.Duration(answer[1]+1) * time.Millisecond; left > 0 {
+			wait = min(wait, left)
+		}
+		return resultbackend.Tally{State: resultbackend.Busy, Wait: wait}, nil
+	}
+	return resultbackend.Tally{State: resultbackend.Open}, nil
+}
+
+// chordScore is the group index as redis-py sends it: it is the score, and part of the name in .d.
+func chordScore(index protocol.Value) (string, error) {
+	switch index := index.(type) {
+	case nil:
+		return "+inf", nil
+	case int64:
+		return strconv.FormatInt(index, 10), nil
+	case *big.Int:
+		return index.String(), nil
+	case float64:
+		switch {
+		case math.IsNaN(index):
+		case math.IsInf(index, 0):
+			return map[bool]string{true: "inf", false: "-inf"}[index > 0], nil
+		default:
+			text, err := protocol.AppendJSON(nil, index) // Python's repr
+			return string(text), err
+		}
+	}
+	return "", &protocol.EncodeError{Part: "group_index", Err: fmt.Errorf("is %v, want a number", index)}
+}
+
+// chordLife is the lifetime of a chord's keys; 0: for ever.
+func (b *Backend) chordLife() time.Duration { return time.Duration(b.chordExpires) * time.Second }
+
+func (b *Backend) chordError(ctx context.Context, err error) error {
+	if err == nil {
+		return nil
+	}
+	return b.failed(ctx, err)
+}
+
+func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// A claim is the right to end one chord.
+type claim struct {
+	b     *Backend
+	group string // the record's key
+	token string
+}
+
+func (c *claim) keys(suffixes ...string) []string {
+	keys := make([]string, len(suffixes))
+	for i, s := range suffixes {
+		keys[i] = c.group + s
+	}
+	return keys
+}
+
+// Renew keeps the claim while the body is published.
+func (c *claim) Renew(ctx context.Context) error {
+	return c.run(ctx, renewClaim, c.keys(claimKey, sizeKey), wholeSeconds(max(publishClaim, c.b.claimLife)))
+}
+
+// Finish forgets the chord.
+func (c *claim) Finish(ctx context.Context) error {
+	return c.run(ctx, finishChord, c.keys(claimKey, partsKey, grownKey, sizeKey, knownKey), wholeSeconds(max(doneMark, 2*c.b.claimLife)))
+}
+
+// Fail ends the chord without a body.
+func (c *claim) Fail(ctx context.Context) error {
+	return c.run(ctx, failChord, c.keys(claimKey, sizeKey))
+}
+
+func (c *claim) run(ctx context.Context, s *redis.Script, keys []string, args ...any) error {
+	n, err := s.Run(ctx, c.b.client, keys, append([]any{c.token}, args...)...).Int64()
+	switch {
+	case err != nil:
+		return c.b.failed(ctx, err)
+	case n == 0:
+		return fmt.Errorf("redisresult: %s: %w", c.group, resultbackend.ErrClaimLost)
+	}
+	return nil
+}
+
+// Results reads the parts, or, for a header with groups in it, the records of its tasks.
+func (c *claim) Results(ctx context.Context) (resultbackend.Header, error) {
+	b := c.b
+	p := b.client.Pipeline()
+	saved, kind := p.Get(ctx, c.group), p.Type(ctx, c.group+partsKey)
+	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return resultbackend.Header{}, b.failed(ctx, err)
+	}
+	if record, err := saved.Bytes(); err == nil {
+		tuple, err := protocol.DecodeGroup(b.encoding.Serializer, record, b.limits)
+		if err != nil {
+			return resultbackend.Header{}, resultbackend.Unreadable(err)
+		}
+		values, err := c.join(ctx, tuple)
+		return resultbackend.Header{Values: values}, err
+	}
+	var parts []string
+	var err error
+	switch kind.Val() {
+	case "zset":
+		parts, err = b.client.ZRange(ctx, c.group+partsKey, 0, -1).Result()
+	case "list":
+		parts, err = b.client.LRange(ctx, c.group+partsKey, 0, -1).Result()
+	}
+	if err != nil {
+		return resultbackend.Header{}, b.failed(ctx, err)
+	}
+	if len(parts) == 0 { // somebody has completed it since
+		return resultbackend.Header{}, fmt.Errorf("redisresult: %s: %w", c.group, resultbackend.ErrClaimLost)
+	}
+	return resultbackend.ReadParts(parts, func(part string) (protocol.Result, error) {
+		return protocol.DecodePart(b.encoding.Serializer, []byte(part), b.limits)
+	})
+}
+
+// The pauses between two looks at records that are not there yet.
+const (
+	firstLook  = 10 * time.Millisecond
+	lastLook   = 250 * time.Millisecond
+	loadAtOnce = 1000 // records in one MGET
+)
+
+func (c *claim) join(ctx context.Context, tuple protocol.Value) ([]protocol.Value, error) {
+	pause, renewed := firstLook, time.Now()
+	return resultbackend.Join{
+		Load:    c.b.loadAll,
+		Timeout: c.b.joinTimeout,
+		Nested:  max(nestedTimeout, c.b.joinTimeout),
+		Changed: func(ctx context.Context) error {
+			if time.Since(renewed) > c.b.claimLife/3 {
+				if err := c.run(ctx, renewClaim, c.keys(claimKey, sizeKey), wholeSeconds(c.b.claimLife)); err != nil {
+					return err
+				}
+				renewed = time.Now()
+			}
+			timer := time.NewTimer(pause)
+			defer timer.Stop()
+			pause = min(2*pause, lastLook)
+			select {
+			case <-timer.C:
+				return nil
+			case <-ctx.Done():
+				return c.b.failed(ctx, ctx.Err())
+			}
+		},
+	}.Run(ctx, tuple)
+}
+
+// loadAll reads the records of many tasks; a zero Result where there is none.
+func (b *Backend) loadAll(ctx context.Context, ids []string) ([]protocol.Result, error) {
+	results := make([]protocol.Result, 0, len(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), loadAtOnce)
+		keys := make([]string, n)
+		for i, id := range ids[:n] {
+			keys[i] = b.prefix + id
+		}
+		ids = ids[n:]
+		docs, err := b.client.MGet(ctx, keys...).Result()
+		if err != nil {
+			return nil, b.failed(ctx, err)
+		}
+		for _, doc := range docs {
+			text, there := doc.(string)
+			if !there {
+				results = append(results, protocol.Result{})
+				continue
+			}
+			r, err := b.decode([]byte(text))
+			if err != nil {
+				return nil, resultbackend.Unreadable(err)
+			}
+			results = append(results, r)
+		}
+	}
+	return results, nil
+}

@@ -1,0 +1,43 @@
+package redisresult_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/resultbackend/redisresult"
+	"github.com/stalkworker/stalk/resultbackend/resultbackendtest"
+)
+
+func TestChordSuite(t *testing.T) {
+	servers(t, func(t *testing.T, url string) { chordSuite(t, url, redisresult.Config{}) })
+}
+
+func chordSuite(t *testing.T, url string, cfg redisresult.Config) {
+	resultbackendtest.RunChords(t, func(t *testing.T) resultbackendtest.Backend {
+		p := newProxy(t, hostOf(t, url))
+		cfg.JoinTimeout = chordJoin
+		b, _, key := open(t, p.through(t, url), cfg)
+		opts, err := redis.ParseURL(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		client := redis.NewClient(opts)
+		t.Cleanup(func() { client.Close() })
+		return resultbackendtest.Backend{
+			Backend: b,
+			Away:    p.Away,
+			Lapse:   func(group string) { client.Del(t.Context(), chordKey(key, group)+".c") },
+		}
+	})
+}
+
+// chordJoin is long enough for the suite's own tasks.
+const chordJoin = time.Second
+
+// chordKey is the record's key of a group, given the prefix of task keys that open returns.
+func chordKey(key, group string) string {
+	return strings.TrimSuffix(key, "celery-task-meta-") + "celery-taskset-meta-" + group
+}
