@@ -3,6 +3,9 @@ package testservers
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +18,8 @@ import (
 
 // StartRabbitMQ starts one RabbitMQ node, and the Erlang port mapper it registers with, on free loopback
 // ports, and waits until an AMQP handshake succeeds (the port opens earlier). User and password are guest.
-// The caller owns it and closes it.
-func StartRabbitMQ(ctx context.Context) (*Server, error) {
+// The caller owns it and closes it. The virtual hosts named are there from the start, beside "/".
+func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 	// Not the wrapper in /usr/sbin: that changes user and folder, and writes to the system's own node.
 	server, err := lookup("rabbitmq-server", "/usr/lib/rabbitmq/bin")
 	if err != nil {
@@ -36,7 +39,7 @@ func StartRabbitMQ(ctx context.Context) (*Server, error) {
 	}
 	s := &Server{dir: dir, Addr: "127.0.0.1:" + strconv.Itoa(ports[0])}
 	s.URL = "amqp://guest:guest@" + s.Addr + "//"
-	env, err := rabbitEnvironment(dir, ports)
+	env, err := rabbitEnvironment(dir, ports, vhosts)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -64,12 +67,18 @@ func StartRabbitMQ(ctx context.Context) (*Server, error) {
 }
 
 // rabbitEnvironment sets everything a node would otherwise take from the system.
-func rabbitEnvironment(dir string, ports []int) ([]string, error) {
+func rabbitEnvironment(dir string, ports []int, vhosts []string) ([]string, error) {
 	config := filepath.Join(dir, "rabbitmq.conf")
+	definitions, err := rabbitDefinitions(vhosts)
+	if err != nil {
+		return nil, fmt.Errorf("testservers: %w", err)
+	}
 	files := map[string]string{
 		filepath.Join(dir, "enabled_plugins"): "[].\n",
 		// A small disk is no reason to stop a test broker from taking messages.
-		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 400MB\n",
+		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 400MB\n" +
+			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n",
+		filepath.Join(dir, "definitions.json"): definitions,
 	}
 	for name, text := range files {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
@@ -96,6 +105,27 @@ func rabbitEnvironment(dir string, ports []int) ([]string, error) {
 		// The script becomes the Erlang machine: one process to signal, whose SIGTERM is an orderly stop.
 		"RUNNING_UNDER_SYSTEMD=1",
 	), nil
+}
+
+// rabbitDefinitions is what the node imports when it boots: guest, who may do everything everywhere. It would
+// make user and "/" by itself, but not with definitions at hand.
+func rabbitDefinitions(vhosts []string) (string, error) {
+	type object = map[string]any
+	salt := []byte{1, 2, 3, 4} // of a password everybody knows
+	hash := sha256.Sum256(append(bytes.Clone(salt), "guest"...))
+	var hosts, permissions []object
+	for _, name := range append([]string{"/"}, vhosts...) {
+		hosts = append(hosts, object{"name": name})
+		permissions = append(permissions, object{"user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*"})
+	}
+	text, err := json.Marshal(object{
+		"users": []object{{
+			"name": "guest", "tags": "administrator", "hashing_algorithm": "rabbit_password_hashing_sha256",
+			"password_hash": base64.StdEncoding.EncodeToString(append(salt, hash[:]...)),
+		}},
+		"vhosts": hosts, "permissions": permissions,
+	})
+	return string(text), err
 }
 
 // openAMQP answers whether the broker speaks: it sends the protocol header and wants a Connection.Start

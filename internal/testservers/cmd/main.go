@@ -1,6 +1,9 @@
 // Command testservers runs a command beside one private Redis and one private RabbitMQ.
 //
-//	testservers [-redis=false] [-amqp=false] -- CMD ARGS...
+//	testservers [-redis=false] [-amqp=false] [-shards N] -- CMD ARGS...
+//
+// With -shards there are N Redis servers and N virtual hosts of the one RabbitMQ, and CMD finds lists,
+// separated by spaces: parts of one run that must not see each other.
 //
 // CMD finds them in CELERY_REDIS_URL and CELERY_AMQP_URL, and a Python with Celery in STALK_PYTHON (.build/venv,
 // unless it is set already). Both servers are ended by their process ids when CMD ends or at SIGINT, SIGTERM
@@ -16,6 +19,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,12 +31,13 @@ func main() { os.Exit(run()) }
 func run() (code int) {
 	redis := flag.Bool("redis", true, "start a redis-server")
 	amqp := flag.Bool("amqp", true, "start a RabbitMQ node")
+	shards := flag.Int("shards", 1, "so many Redis servers and virtual hosts")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: testservers [flags] -- CMD ARGS...")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if flag.NArg() == 0 {
+	if flag.NArg() == 0 || *shards < 1 || *shards > 64 {
 		flag.Usage()
 		return 64
 	}
@@ -43,29 +48,44 @@ func run() (code int) {
 	defer cancel(nil)
 
 	env := os.Environ()
-	type server struct {
-		want     *bool
-		variable string
-		start    func() (*testservers.Server, error)
-	}
 	started := make(chan error, 1)
 	var running []*testservers.Server
 	go func() { // so that a signal can cut the start short
 		started <- func() error {
-			for _, s := range []server{
-				{redis, "CELERY_REDIS_URL", func() (*testservers.Server, error) { return testservers.StartRedis(ctx) }},
-				{amqp, "CELERY_AMQP_URL", func() (*testservers.Server, error) { return testservers.StartRabbitMQ(ctx) }},
-			} {
-				if !*s.want {
-					continue
+			var redisURLs, amqpURLs, vhosts []string
+			for range *shards {
+				if !*redis {
+					break
 				}
-				srv, err := s.start()
+				srv, err := testservers.StartRedis(ctx)
 				if err != nil {
 					return err
 				}
 				running = append(running, srv)
-				env = append(env, s.variable+"="+srv.URL)
-				fmt.Fprintf(os.Stderr, "testservers: %s=%s\n", s.variable, srv.URL)
+				redisURLs = append(redisURLs, srv.URL)
+			}
+			if *amqp {
+				for i := 2; i <= *shards; i++ { // the first has "/"
+					vhosts = append(vhosts, fmt.Sprintf("shard%d", i))
+				}
+				srv, err := testservers.StartRabbitMQ(ctx, vhosts...)
+				if err != nil {
+					return err
+				}
+				running = append(running, srv)
+				amqpURLs = append(amqpURLs, srv.URL)
+				for _, v := range vhosts {
+					amqpURLs = append(amqpURLs, strings.TrimSuffix(srv.URL, "/")+v)
+				}
+			}
+			for _, v := range []struct {
+				name string
+				urls []string
+			}{{"CELERY_REDIS_URL", redisURLs}, {"CELERY_AMQP_URL", amqpURLs}} {
+				if v.urls != nil {
+					env = append(env, v.name+"="+strings.Join(v.urls, " "))
+					fmt.Fprintf(os.Stderr, "testservers: %s=%s\n", v.name, strings.Join(v.urls, " "))
+				}
 			}
 			return nil
 		}()
