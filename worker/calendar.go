@@ -3,6 +3,8 @@ package worker
 import (
 	"container/heap"
 	"context"
+	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -38,6 +40,19 @@ func (c *calendar) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.jobs)
+}
+
+// held are the jobs that wait, in order of time.
+func (c *calendar) held() []sighting {
+	c.mu.Lock()
+	waiting := slices.Clone(c.jobs)
+	out := make([]sighting, 0, len(waiting))
+	sort.Sort(waiting)
+	for _, h := range waiting { // under mu: a job in the heap is nobody's, one out of it is somebody's
+		out = append(out, sighting{task: h.job.task, redelivered: h.job.delivery.Redelivered})
+	}
+	c.mu.Unlock()
+	return out
 }
 
 // longest keeps the timer away from the end of time; it only looks again then.

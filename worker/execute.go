@@ -18,6 +18,7 @@ type executor struct {
 	cfg    *Config
 	log    *slog.Logger
 	roster *roster
+	ledger *ledger
 	pid    int
 }
 
@@ -41,6 +42,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	if !e.ackEarly(settle, j) {
 		return outcome{kind: interrupted, err: errNotOurs}, nil
 	}
+	e.ledger.accepted(j.entry, j.acked, j.delivery.Redelivered)
 	e.storeStarted(settle, j)
 
 	ctx, cancel := context.WithCancelCause(work)

@@ -129,10 +129,11 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 
 // window is how many messages may be unsettled: what runs and settles, and what is held for later,
 // rounded up so that it does not change with every held job.
-func (in *intake) window() int {
+func (in *intake) window() int { return windowFor(&in.w.cfg, in.w.calendar.len()) }
+
+func windowFor(cfg *Config, held int) int {
 	const step = 16
-	held := (in.w.calendar.len() + step - 1) / step * step
-	return in.w.cfg.Concurrency*in.w.cfg.Prefetch + held
+	return cfg.Concurrency*cfg.Prefetch + (held+step-1)/step*step
 }
 
 // begin gives the delivery a slot and a goroutine.

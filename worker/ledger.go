@@ -1,8 +1,12 @@
 package worker
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -14,6 +18,7 @@ type ledger struct {
 	entries map[string]*entry // by runKey
 	unacked map[string]bool   // settled, ack lost
 	order   []string          // of unacked, oldest first
+	started map[string]int64  // runs begun, by display name
 }
 
 // An entry is one run. Its fields are written under the ledger's mu, settled before done is closed.
@@ -21,16 +26,20 @@ type entry struct {
 	key     string
 	name    string
 	id      string
-	running bool
-	settled bool          // valid once done is closed: the effects are safe
-	done    chan struct{} // closed when the run has left
+	task    *protocol.Task // not changed once it is here
+	running bool           // from the start of the handler until the effects are safe
+	began   time.Time      // of running
+	acked   bool           // early
+	again   bool           // redelivered; known once it runs
+	settled bool           // valid once done is closed: the effects are safe
+	done    chan struct{}  // closed when the run has left
 }
 
 // unackedMax bounds what is remembered of lost acks; the oldest is forgotten, which at worst runs it again.
 const unackedMax = 10000
 
 func newLedger() *ledger {
-	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}}
+	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}, started: map[string]int64{}}
 }
 
 // enter writes the run down. The other entry is not nil when the same run is here already; then nothing is written.
@@ -41,7 +50,7 @@ func (l *ledger) enter(t *protocol.Task) (mine, other *entry) {
 	if e := l.entries[key]; e != nil {
 		return nil, e
 	}
-	e := &entry{key: key, name: t.Name, id: t.ID, done: make(chan struct{})}
+	e := &entry{key: key, name: t.Name, id: t.ID, task: t, done: make(chan struct{})}
 	l.entries[key] = e
 	return e, nil
 }
@@ -50,9 +59,61 @@ func (l *ledger) enter(t *protocol.Task) (mine, other *entry) {
 func (l *ledger) start(e *entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e != nil {
-		e.running = true
+	if e == nil {
+		return
 	}
+	e.running, e.began = true, time.Now()
+	name := e.task.Display()
+	if _, known := l.started[name]; !known && len(l.started) >= startedMax {
+		name = e.name // shadows are the callers' choice; names are of our registry
+	}
+	l.started[name]++
+}
+
+// startedMax bounds the names that are counted apart.
+const startedMax = 10000
+
+// accepted notes how the message of a run stands: acknowledged early, brought before.
+func (l *ledger) accepted(e *entry, acked, redelivered bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e != nil {
+		e.acked, e.again = acked, redelivered
+	}
+}
+
+// totals are the runs begun since the worker was made, by display name.
+func (l *ledger) totals() map[string]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return maps.Clone(l.started)
+}
+
+// A sighting is one run as somebody else may see it.
+type sighting struct {
+	task        *protocol.Task
+	started     time.Time // zero: not running
+	acked       bool
+	redelivered bool
+}
+
+func isActive(e *entry) bool   { return e.running }
+func isReserved(e *entry) bool { return !e.running }
+
+// sightings are the runs that are here, in order of their start and then of their id.
+func (l *ledger) sightings(wanted func(*entry) bool) []sighting {
+	var out []sighting
+	l.mu.Lock()
+	for _, e := range l.entries {
+		if wanted(e) {
+			out = append(out, sighting{e.task, e.began, e.acked, e.again})
+		}
+	}
+	l.mu.Unlock()
+	slices.SortFunc(out, func(a, b sighting) int {
+		return cmp.Or(a.started.Compare(b.started), cmp.Compare(a.task.ID, b.task.ID))
+	})
+	return out
 }
 
 // leave ends the run; settled says whether its effects are safe. A nil entry is none.

@@ -52,6 +52,19 @@ func (r *revoked) has(id string, now time.Time) bool {
 	return r.ids[id] != nil
 }
 
+// list is the ids, oldest first.
+func (r *revoked) list(now time.Time) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ids := make([]string, 0, r.age.Len())
+	for e := r.age.Front(); e != nil; e = e.Next() {
+		if v := e.Value.(revocation); now.Sub(v.at) <= r.ttl {
+			ids = append(ids, v.id)
+		}
+	}
+	return ids
+}
+
 // drop forgets e; the caller holds mu.
 func (r *revoked) drop(e *list.Element) {
 	r.age.Remove(e)

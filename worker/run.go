@@ -13,7 +13,7 @@ import (
 
 // A roster starts every goroutine of the worker and waits for them. No other file of this package starts one.
 type roster struct {
-	link  sync.WaitGroup // the link, which outlives the rest
+	link  sync.WaitGroup // the link and the control that listens on it, which outlive the rest
 	rooms sync.WaitGroup // intake and calendar: who makes tasks
 	tasks sync.WaitGroup // one per job in flight
 	calls sync.WaitGroup // handlers; one that ignores its context may outlive Run
@@ -66,6 +66,10 @@ func (w *Worker) run(ctx context.Context) error {
 		dialErr = w.link.run(linked, intake, conns)
 		endIntake(dialErr)
 	})
+	// Remote control answers until the last task has ended: who asks during the grace period is told.
+	if !w.cfg.Control.Off {
+		w.roster.linking(func() { w.control.run(linked) })
+	}
 	in := newIntake(w, work, settle)
 	w.roster.room(func() { in.run(intake, conns) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })

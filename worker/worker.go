@@ -58,6 +58,9 @@ type Config struct {
 	Grace      time.Duration // how long running tasks may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
+	Control  Control          // remote control: what celery inspect and celery control reach
+	Settings *protocol.Object // what inspect conf and report show, by Celery's names; secrets are masked; nil: nothing
+
 	Logger *slog.Logger // nil: discard
 }
 
@@ -75,6 +78,7 @@ type Worker struct {
 	limiter  *limiter
 	executor *executor
 	settler  *settler
+	control  *control
 	roster   *roster
 
 	stats stats
@@ -98,8 +102,12 @@ func New(cfg Config) (*Worker, error) {
 	w.ledger = newLedger()
 	w.revoked = newRevoked(revokedMax, revokedFor)
 	w.limiter = newLimiter(cfg.Handlers)
-	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, pid: os.Getpid()}
+	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, pid: os.Getpid()}
 	w.settler = &settler{cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats}
+	clock := newClock()
+	window := func() int { return windowFor(&w.cfg, w.calendar.len()) }
+	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats)
+	w.control = newControl(&w.cfg, w.log, w.link, clock, node)
 	return w, nil
 }
 
@@ -121,6 +129,9 @@ func (c Config) withDefaults() (Config, error) {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
+	}
+	for _, f := range c.Control.faults() {
+		bad("%s", f)
 	}
 	seen := map[string]bool{}
 	for _, q := range c.Queues {

@@ -1,0 +1,268 @@
+package worker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A Control says how the worker listens for remote control (celery inspect, celery control, Flower). The zero
+// Control is Celery's default.
+type Control struct {
+	Off       bool          // worker_enable_remote_control: false
+	Exchange  string        // control_exchange; "": celery
+	Exclusive *bool         // control_queue_exclusive; nil: true
+	TTL       time.Duration // control_queue_ttl; 0: 300 s
+	Expires   time.Duration // control_queue_expires; 0: 10 s
+
+	// Commands are the program's own, by the name a client calls them. They stand beside the worker's; one
+	// of the same name replaces the worker's. nil: none.
+	Commands map[string]Command
+}
+
+// A Command answers one remote control command. args are the keyword arguments, never nil; what it returns is
+// the node's reply, anything protocol.FromGo takes: by Celery's convention {"ok": ...} or the data itself.
+// An error becomes {"error": "ValueError('...')"}, with the name of a *protocol.Exception where it is one.
+//
+// Commands run one after the other, beside the tasks and never in a task's slot; a caller waits one second. A
+// Command that blocks keeps all others waiting, so it ends with ctx, which is done after five seconds. A panic
+// is an error like any other.
+type Command func(ctx context.Context, n *Node, args *protocol.Object) (any, error)
+
+// commandTimeout bounds one command and its reply. Nobody waits that long; what comes later is for nobody.
+const commandTimeout = 5 * time.Second
+
+// control is the pidbox: it listens on each connection in turn, and answers.
+type control struct {
+	cfg      *Config
+	log      *slog.Logger
+	link     *link
+	clock    *clock
+	node     *Node
+	commands map[string]Command
+	unknown  map[string]bool // names complained about; run's own
+}
+
+func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node) *control {
+	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}}
+	for name, command := range commands() {
+		c.commands[name] = command
+	}
+	for name, command := range cfg.Control.Commands {
+		c.commands[name] = command
+	}
+	return c
+}
+
+func (c Control) namespace() string { return cmp.Or(c.Exchange, "celery") }
+
+// mailbox is what we listen to.
+func (c *control) mailbox() transports.Fanout {
+	milliseconds := func(d, otherwise time.Duration) int64 { return cmp.Or(d, otherwise).Milliseconds() }
+	exchange := protocol.ControlExchange(c.cfg.Control.namespace())
+	exclusive := c.cfg.Control.Exclusive
+	return transports.Fanout{
+		Exchange: exchange, Type: "fanout", Queue: c.cfg.Node + "." + exchange,
+		Arguments: protocol.ObjectOf(
+			protocol.Member{Key: "x-message-ttl", Value: milliseconds(c.cfg.Control.TTL, 300*time.Second)},
+			protocol.Member{Key: "x-expires", Value: milliseconds(c.cfg.Control.Expires, 10*time.Second)},
+		),
+		Exclusive: exclusive == nil || *exclusive,
+	}
+}
+
+// run listens on the live connection, whichever it is, until ctx is done. Nothing that arrives ends it, and
+// nothing it meets touches the tasks: a broker that refuses the mailbox is asked again and again.
+func (c *control) run(ctx context.Context) {
+	for attempt, told := 0, false; ctx.Err() == nil; {
+		conn, up := c.link.current()
+		if conn == nil {
+			select {
+			case <-up:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		began := time.Now()
+		err := c.listen(ctx, conn)
+		if time.Since(began) > dialMax {
+			attempt, told = 0, false
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, transports.ErrDisconnected) && !told {
+			told = true // once; what follows is the same
+			c.log.Error("remote control is not possible; trying again and again", "err", err)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
+			return
+		}
+		attempt++
+	}
+}
+
+// listen answers what comes on one connection until it breaks.
+func (c *control) listen(ctx context.Context, conn transports.Conn) error {
+	sub, err := conn.Subscribe(ctx, c.mailbox())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := sub.Close(); err != nil && !errors.Is(err, transports.ErrDisconnected) {
+			c.log.Debug("closing the control mailbox", "err", err)
+		}
+	}()
+	for {
+		m, err := sub.Next(ctx)
+		if err != nil {
+			return err
+		}
+		c.hear(ctx, conn, m)
+	}
+}
+
+// hear executes one command, if it is for us, and answers if somebody waits.
+func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Message) {
+	c.clock.forward() // clients usually have no clock to follow
+	r, err := protocol.DecodeControl(m, protocol.DecodeOptions{Accept: c.cfg.Accept, Limits: c.cfg.Limits})
+	if err != nil {
+		c.log.Error("a remote control command cannot be read; dropped", "err", err)
+		return
+	}
+	c.clock.adjust(r.Clock)
+	switch ours, err := r.For(c.cfg.Node); {
+	case err != nil:
+		c.log.Error("a remote control command chooses its nodes in a way that cannot be read; dropped", "method", r.Method, "err", err)
+		return
+	case !ours:
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
+	defer cancel()
+	c.log.Debug("remote control", "method", r.Method, "reply", r.ReplyTo != nil)
+	value, err := c.execute(ctx, r)
+	if err != nil {
+		c.complain(r.Method, err)
+		value = failedCommand(err)
+	}
+	if r.ReplyTo == nil {
+		return
+	}
+	reply, err := r.Reply(c.cfg.Encoding, c.cfg.Node, value, c.clock.forward())
+	if err != nil {
+		c.log.Error("the answer to a remote control command cannot be written", "method", r.Method, "err", err)
+		if reply, err = r.Reply(c.cfg.Encoding, c.cfg.Node, failedCommand(err), c.clock.forward()); err != nil {
+			return // the ticket or our own name is no text that could be written
+		}
+	}
+	err = conn.Publish(ctx, transports.Publishing{
+		Exchange: r.ReplyTo.Exchange, RoutingKey: r.ReplyTo.RoutingKey, ExchangeType: "direct", Message: reply,
+	})
+	if err != nil && !errors.Is(err, transports.ErrDisconnected) {
+		c.log.Warn("the answer to a remote control command was not taken", "method", r.Method, "err", err)
+	}
+}
+
+// errUnknownCommand is the KeyError that Celery answers.
+func errUnknownCommand(name string) error { return protocol.NewException("KeyError", name) }
+
+// execute runs a command of the table.
+func (c *control) execute(ctx context.Context, r protocol.ControlRequest) (value protocol.Value, err error) {
+	command, ok := c.commands[r.Method]
+	if !ok {
+		return nil, errUnknownCommand(r.Method)
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("a remote control command panicked", "method", r.Method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			value, err = nil, fmt.Errorf("panic: %v", p)
+		}
+	}()
+	v, err := command(ctx, c.node, r.Arguments)
+	if err != nil {
+		return nil, err
+	}
+	return protocol.FromGo(v)
+}
+
+// complain logs a failed command, an unknown one only once: monitors repeat theirs every few seconds.
+func (c *control) complain(method string, err error) {
+	if _, known := c.commands[method]; !known {
+		if c.unknown[method] || len(c.unknown) >= 100 {
+			return
+		}
+		c.unknown[method] = true
+		c.log.Warn("no such remote control command", "method", method)
+		return
+	}
+	c.log.Error("remote control command failed", "method", method, "err", err)
+}
+
+func failedCommand(err error) protocol.Value {
+	return protocol.ObjectOf(protocol.Member{Key: "error", Value: protocol.FromError(err).Repr()})
+}
+
+func okCommand(text protocol.Value) protocol.Value {
+	return protocol.ObjectOf(protocol.Member{Key: "ok", Value: text})
+}
+
+// strict refuses arguments, in Python's words, for the commands whose functions take none.
+func strict(name string, command Command) Command {
+	return func(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
+		for _, m := range args.Members() {
+			return nil, protocol.NewException("TypeError", fmt.Sprintf("%s() got an unexpected keyword argument '%s'", name, m.Key))
+		}
+		return command(ctx, n, args)
+	}
+}
+
+// missing is Python's TypeError for an argument that is not there.
+func missing(command, argument string) error {
+	return protocol.NewException("TypeError", fmt.Sprintf("%s() missing 1 required positional argument: '%s'", command, argument))
+}
+
+// names reads an argument that is a text or a list of texts (Celery's maybe_list). What is no text is left out.
+func names(v protocol.Value) []string {
+	switch v := v.(type) {
+	case string:
+		return []string{v}
+	case []protocol.Value:
+		var out []string
+		for _, e := range v {
+			if s, ok := e.(string); ok {
+				out = append(out, s)
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// faults are the mistakes in a Control, for New.
+func (c Control) faults() []string {
+	var out []string
+	if c.TTL < 0 || c.Expires < 0 {
+		out = append(out, fmt.Sprintf("Control.TTL is %v and Expires %v, want 0 or more", c.TTL, c.Expires))
+	}
+	var nameless []string
+	for name, command := range c.Commands {
+		if name == "" || command == nil {
+			nameless = append(nameless, fmt.Sprintf("%q", name))
+		}
+	}
+	if len(nameless) > 0 {
+		slices.Sort(nameless)
+		out = append(out, "Control.Commands has commands without a name or a function: "+strings.Join(nameless, ", "))
+	}
+	return out
+}

@@ -1,0 +1,66 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+)
+
+// revokeTasks is `control revoke`: the ids will not run here, and a task that has not begun anywhere is told
+// REVOKED at once. A task that is over or begun keeps its state. Ending a running task (terminate) is not
+// offered: the caller is told, after the ids are flagged.
+func revokeTasks(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
+	asked, ok := args.Get("task_id")
+	if !ok {
+		return nil, missing("revoke", "task_id")
+	}
+	ids := names(asked)
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	if len(ids) > revokedMax {
+		ids = ids[:revokedMax]
+	}
+	now := time.Now()
+	for _, id := range ids {
+		n.revoked.add(id, now)
+	}
+	running := map[string]bool{}
+	for _, s := range n.ledger.sightings(isActive) {
+		running[s.task.ID] = true
+	}
+	for _, id := range ids {
+		if n.cfg.Results == nil || running[id] {
+			continue
+		}
+		// What the store refuses is told again when the task itself comes by.
+		err := n.cfg.Results.Store(ctx, resultbackend.Record{
+			Result: protocol.Result{
+				TaskID: id, Status: protocol.Revoked, Exception: protocol.TaskRevoked("revoked"), NoContext: true, DateDone: now,
+			},
+			Over: []protocol.State{protocol.Pending, protocol.Received, protocol.Retry, "REJECTED"},
+		})
+		if err != nil {
+			n.cfg.Logger.Warn("state REVOKED is not stored", "task", id, "err", err)
+		}
+	}
+	if terminate, _ := args.Get("terminate"); isTrue(terminate) {
+		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the ids are flagged as revoked")
+	}
+	return okCommand("tasks " + pythonSet(ids) + " flagged as revoked"), nil
+}
+
+// pythonSet is the repr of a set of texts.
+func pythonSet(ids []string) string {
+	if len(ids) == 0 {
+		return "set()"
+	}
+	parts := make([]string, len(ids))
+	for i, id := range ids {
+		parts[i] = protocol.Repr(id)
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
