@@ -1,0 +1,263 @@
+package canvas
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// A SignatureError says that something that ought to be a signature is none, or one that cannot run, and
+// where it stands: "callbacks[0]", "chain[2].kwargs.tasks[1]". A worker fails the task that brought it; its
+// text may be shown to the caller.
+type SignatureError struct {
+	Part string
+	Err  error
+}
+
+func (e *SignatureError) Error() string { return "canvas: " + e.Part + ": " + e.Err.Error() }
+func (e *SignatureError) Unwrap() error { return e.Err }
+
+// ErrTooLarge is wrapped by the error for a canvas past the limits (see the package comment).
+var ErrTooLarge = errors.New("the canvas is too large")
+
+// The limits of one call.
+const (
+	maxDepth = 200       // signatures within signatures
+	maxWork  = 4_000_000 // signatures read, copied or written
+	maxBytes = 512 << 20 // of the messages together, about
+)
+
+func describe(v protocol.Value) string {
+	switch v := v.(type) {
+	case nil:
+		return "missing or null"
+	case string:
+		return "a text"
+	case []protocol.Value:
+		return fmt.Sprintf("a list of %d", len(v))
+	case *protocol.Object:
+		return "an object"
+	}
+	return fmt.Sprintf("%T", v)
+}
+
+// parse reads a signature as it travels: an object with task, args, kwargs and options; subtask_type and
+// immutable may be missing, args, kwargs and options null. Signatures within it are read as well. A chain,
+// group or chord that lacks its parts, or a subtask_type nobody knows, is an error.
+func (r *run) parse(v protocol.Value, part string, depth int) *sig {
+	if r.err != nil {
+		return &sig{kwargs: &protocol.Object{}, options: &protocol.Object{}}
+	}
+	r.spend()
+	s := &sig{dict: true, kwargs: &protocol.Object{}, options: &protocol.Object{}}
+	bad := func(at, format string, args ...any) *sig {
+		if at != "" {
+			at = part + "." + at
+		} else {
+			at = part
+		}
+		r.fail(at, fmt.Errorf(format, args...))
+		return s
+	}
+	o, ok := v.(*protocol.Object)
+	if !ok {
+		return bad("", "is %s, want a signature", describe(v))
+	}
+	if depth >= maxDepth {
+		return bad("", "%w: more than %d signatures within each other", ErrTooLarge, maxDepth)
+	}
+	for _, key := range []string{"task", "args", "kwargs", "options"} {
+		if _, there := o.Get(key); !there {
+			return bad("", "is no signature: it has no %q", key)
+		}
+	}
+	for _, m := range o.Members() {
+		ok := true
+		switch m.Key {
+		case "task":
+			s.task, ok = m.Value.(string)
+			ok = ok && s.task != ""
+		case "args":
+			if m.Value != nil {
+				s.args, ok = m.Value.([]protocol.Value)
+			}
+		case "kwargs", "options":
+			own := s.kwargs
+			if m.Key == "options" {
+				own = s.options
+			}
+			if m.Value != nil {
+				var given *protocol.Object
+				if given, ok = m.Value.(*protocol.Object); ok {
+					*own = *given.Clone()
+				}
+			}
+		case "subtask_type":
+			if m.Value != nil {
+				s.kind, ok = m.Value.(string)
+			}
+		case "immutable":
+			s.immutable = truthy(m.Value)
+		default:
+			s.extra = append(s.extra, m)
+		}
+		if !ok {
+			return bad(m.Key, "is %s", describe(m.Value))
+		}
+	}
+	if s.class, ok = classes[s.kind]; !ok {
+		return bad("subtask_type", "%q is not known", s.kind)
+	}
+	switch s.class {
+	case chainClass, groupClass:
+		tasks, ok := s.kwargs.Get("tasks")
+		items, isList := tasks.([]protocol.Value)
+		if !ok || !isList {
+			return bad("kwargs.tasks", "is %s, want a list of signatures", describe(tasks))
+		}
+		s.kwargs.Set("tasks", r.parseList(items, part+".kwargs.tasks", depth+1))
+	case chordClass:
+		header, _ := s.kwargs.Get("header")
+		switch h := header.(type) {
+		case []protocol.Value:
+			s.kwargs.Set("header", r.parseList(h, part+".kwargs.header", depth+1))
+		case *protocol.Object:
+			s.kwargs.Set("header", r.parse(h, part+".kwargs.header", depth+1))
+		default:
+			return bad("kwargs.header", "is %s, want signatures", describe(header))
+		}
+		body, _ := s.kwargs.Get("body")
+		s.kwargs.Set("body", r.parse(body, part+".kwargs.body", depth+1))
+	case mapClass, starmapClass, chunksClass:
+		for _, key := range []string{"task", "it"} {
+			if _, ok := s.kwargs.Get(key); !ok {
+				return bad("kwargs", "has no %q", key)
+			}
+		}
+	}
+	// The steps of a chain option are handed on as they are, and read when it is their turn.
+	for _, key := range []string{"link", "link_error", "chord"} {
+		v, there := s.options.Get(key)
+		if !there || v == nil {
+			continue
+		}
+		at := part + ".options." + key
+		switch v := v.(type) {
+		case []protocol.Value:
+			if key != "chord" {
+				s.options.Set(key, r.parseItems(v, at, depth+1))
+			}
+		case *protocol.Object:
+			s.options.Set(key, r.parse(v, at, depth+1))
+		default:
+			return bad("options."+key, "is %s, want signatures", describe(v))
+		}
+	}
+	if id, there := s.options.Get("task_id"); there && id != nil {
+		if t, ok := id.(string); !ok || len(t) > protocol.MaxIDBytes {
+			return bad("options.task_id", "is no id")
+		}
+	}
+	return s
+}
+
+func (r *run) parseItems(items []protocol.Value, part string, depth int) []protocol.Value {
+	out := make([]protocol.Value, len(items))
+	for i, v := range items {
+		out[i] = r.parse(v, fmt.Sprintf("%s[%d]", part, i), depth)
+		if r.err != nil {
+			break
+		}
+	}
+	return out
+}
+
+func (r *run) parseList(items []protocol.Value, part string, depth int) *list {
+	return &list{items: r.parseItems(items, part, depth)}
+}
+
+// truthy is Python's bool(v) for what a signature may hold.
+func truthy(v protocol.Value) bool {
+	switch v := v.(type) {
+	case nil:
+		return false
+	case bool:
+		return v
+	case int64:
+		return v != 0
+	case float64:
+		return v != 0
+	case string:
+		return v != ""
+	case []protocol.Value:
+		return len(v) > 0
+	case *protocol.Object:
+		return v.Len() > 0
+	}
+	return true
+}
+
+// wire is the signature as it travels now: a copy that later changes do not reach.
+func (r *run) wire(v protocol.Value) protocol.Value {
+	switch v := v.(type) {
+	case *sig:
+		return r.wireSig(v)
+	case *list:
+		return r.wireItems(v.items)
+	case []protocol.Value:
+		for _, e := range v {
+			switch e.(type) {
+			case *sig, *list:
+				return r.wireItems(v)
+			}
+		}
+	}
+	return v
+}
+
+func (r *run) wireSig(s *sig) protocol.Value {
+	r.spend()
+	if r.err != nil {
+		return nil
+	}
+	var kind protocol.Value
+	if s.kind != "" {
+		kind = s.kind
+	}
+	args := s.args
+	if args == nil {
+		args = []protocol.Value{}
+	}
+	o := protocol.ObjectOf(
+		protocol.Member{Key: "task", Value: s.task},
+		protocol.Member{Key: "args", Value: args},
+		protocol.Member{Key: "kwargs", Value: r.wireMembers(s.kwargs)},
+		protocol.Member{Key: "options", Value: r.wireMembers(s.options)},
+		protocol.Member{Key: "subtask_type", Value: kind},
+		protocol.Member{Key: "immutable", Value: s.immutable},
+	)
+	for _, m := range s.extra {
+		o.Set(m.Key, m.Value)
+	}
+	return o
+}
+
+func (r *run) wireMembers(o *protocol.Object) *protocol.Object {
+	c := o.Clone()
+	for _, m := range o.Members() {
+		switch m.Value.(type) {
+		case *sig, *list, []protocol.Value:
+			c.Set(m.Key, r.wire(m.Value))
+		}
+	}
+	return c
+}
+
+func (r *run) wireItems(items []protocol.Value) []protocol.Value {
+	out := make([]protocol.Value, len(items))
+	for i, e := range items {
+		out[i] = r.wire(e)
+	}
+	return out
+}

@@ -1,0 +1,104 @@
+package canvas
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stalkworker/stalk/protocol"
+)
+
+// ErrNoChord: the task is not part of a chord's header.
+var ErrNoChord = errors.New("canvas: the task is no part of a chord")
+
+func accumulate() *sig {
+	return newSig(taskClass, "celery.accumulate", "", protocol.ObjectOf(protocol.Member{Key: "index", Value: int64(0)}), emptyOptions())
+}
+
+// Replace is Task.replace: s takes the place of the running task t, under its id, with its callbacks, its
+// errbacks, its place in a chord and the rest of its chain. The task then ends without a state.
+func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
+	if err := s.Err(); err != nil {
+		return Plan{}, err
+	}
+	r := newRun(onBehalf(t, env))
+	self := r.live(r.parse(s.Value(), s.name(), 0))
+	if _, there := self.options.Get("chord"); there {
+		r.fail(s.name(), errors.New("a signature that replaces a task must not be part of a chord"))
+	}
+	if self.class == chainClass && len(self.tasks()) == 0 {
+		r.fail(s.name(), errors.New("an empty chain cannot replace a task"))
+	}
+	var chord *sig
+	if truthy(t.Chord) {
+		chord = r.live(r.parse(t.Chord, "chord", 0))
+	}
+	if self.class == groupClass {
+		self = r.or(self, accumulate())
+	}
+	if self.class == chainClass {
+		tasks := self.tasks()
+		if n := len(tasks); n > 0 && tasks[n-1].class == groupClass {
+			tasks[n-1] = r.or(tasks[n-1], accumulate())
+			self.setTasks(tasks)
+		}
+	}
+	for i, cb := range t.Callbacks {
+		r.link(self, r.parse(cb, fmt.Sprintf("callbacks[%d]", i), 0))
+	}
+	for i, eb := range t.Errbacks {
+		r.linkError(self, r.parse(eb, fmt.Sprintf("errbacks[%d]", i), 0))
+	}
+	if r.err != nil {
+		return Plan{}, r.err
+	}
+	if links := self.linked("link"); self.class == chainClass && len(links) > 0 {
+		tasks := self.tasks()
+		tasks[len(tasks)-1].extend("link", links)
+		self.options.Delete("link")
+	}
+	r.freeze(self, frozen{id: t.ID, index: -1})
+	nesting := int64(t.Nesting) + 1
+	if chord != nil {
+		self.options.Set("chord", chord)
+	} else {
+		self.options.Set("chord", nil)
+	}
+	self.options.Set("group_id", orNull(t.Group))
+	self.options.Set("group_index", t.GroupIndex)
+	self.options.Set("root_id", orNull(t.RootID))
+	self.options.Set("replaced_task_nesting", nesting)
+	if self.class == chainClass {
+		for _, step := range self.tasks() {
+			step.options.Set("replaced_task_nesting", nesting)
+		}
+	}
+	for i, v := range slices.Backward(t.Chain) {
+		next := r.live(r.parse(v, fmt.Sprintf("chain[%d]", i), 0))
+		next.options.Set("replaced_task_nesting", nesting)
+		self = r.or(self, next)
+	}
+	return r.plan(r.apply(self, nil, nil, nil))
+}
+
+// AddToChord is Task.add_to_chord: s becomes one more part of the header that the running task t is part
+// of. The error is ErrNoChord when there is none. Only result stores that count parts can do it.
+func AddToChord(t *protocol.Task, s Signature, env *Env) (Plan, error) {
+	if err := s.Err(); err != nil {
+		return Plan{}, err
+	}
+	part, ok := PartOf(t)
+	if !ok {
+		return Plan{}, ErrNoChord
+	}
+	r := newRun(onBehalf(t, env))
+	self := r.live(r.parse(s.Value(), s.name(), 0))
+	body := r.live(r.parse(part.Body, "chord", 0))
+	self.options.Set("group_id", part.GroupID)
+	self.options.Set("group_index", part.Index)
+	self.options.Set("chord", body)
+	self.options.Set("root_id", orNull(t.RootID))
+	r.freeze(self, frozen{index: -1})
+	r.emit(ChordGrow{GroupID: part.GroupID})
+	return r.plan(r.apply(self, nil, nil, nil))
+}
