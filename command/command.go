@@ -18,19 +18,30 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/worker"
 )
 
 // Version is what --version and the banner print.
 const Version = "0.1.0"
 
+// A Program is what a command line serves: the tasks, and what else a program adds to its worker. The zero
+// Program serves the stock tasks only.
+type Program struct {
+	Handlers []handlers.Handler
+	Control  map[string]worker.Command // remote control commands of its own, by name; see worker.Control
+}
+
 // Main runs the command line over the given tasks and ends the process. It is all a user's main needs:
 //
 //	func main() { command.Main(handlers.Func("thumbs.make", thumb)) }
-func Main(hs ...handlers.Handler) {
+func Main(hs ...handlers.Handler) { Program{Handlers: hs}.Main() }
+
+// Main runs the command line and ends the process.
+func (g Program) Main() {
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, hs, os.Args, process{
+	code := run(ctx, g, os.Args, process{
 		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals,
 	})
 	cancel()
@@ -41,7 +52,12 @@ func Main(hs ...handlers.Handler) {
 // exit code: 0 after a clean end, 1 when something failed or tasks were cut short, 2 when the command
 // line or a setting is wrong.
 func Run(ctx context.Context, hs []handlers.Handler, args []string, stdout, stderr io.Writer) int {
-	return run(ctx, hs, args, process{stdout: stdout, stderr: stderr, environ: os.Environ()})
+	return Program{Handlers: hs}.Run(ctx, args, stdout, stderr)
+}
+
+// Run is Main without the process, as the function Run.
+func (g Program) Run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	return run(ctx, g, args, process{stdout: stdout, stderr: stderr, environ: os.Environ()})
 }
 
 // A process is what a command may touch of the world.
@@ -57,13 +73,13 @@ type usageError struct{ err error }
 func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
-func run(ctx context.Context, hs []handlers.Handler, args []string, p process) int {
+func run(ctx context.Context, g Program, args []string, p process) int {
 	app := &cli.App{
 		Name:            "stalk",
 		Usage:           "a Go worker beside Celery",
 		Version:         Version,
 		Flags:           globalFlags(),
-		Commands:        commands(hs, p),
+		Commands:        commands(g, p),
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
@@ -93,10 +109,10 @@ func run(ctx context.Context, hs []handlers.Handler, args []string, p process) i
 // Commands are the commands over the given tasks, to mount into another cli.App with append. Signals
 // are that App's business: the commands stop when its context is done.
 func Commands(hs ...handlers.Handler) []*cli.Command {
-	return commands(hs, process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()})
+	return commands(Program{Handlers: hs}, process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()})
 }
 
-func commands(hs []handlers.Handler, p process) []*cli.Command {
+func commands(g Program, p process) []*cli.Command {
 	wrong := func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
 	return []*cli.Command{
 		{
@@ -108,7 +124,7 @@ func commands(hs []handlers.Handler, p process) []*cli.Command {
 				if c.Args().Present() {
 					return usageError{fmt.Errorf("worker takes no arguments, got %q", c.Args().First())}
 				}
-				return runWorker(c, hs, p)
+				return runWorker(c, g, p)
 			},
 		},
 		{
@@ -116,7 +132,7 @@ func commands(hs []handlers.Handler, p process) []*cli.Command {
 			Usage:        "run a worker with an embedded broker, to try things without a server",
 			Flags:        append(demoFlags(), globalFlags()...),
 			OnUsageError: wrong,
-			Action:       func(c *cli.Context) error { return runDemo(c, hs, p) },
+			Action:       func(c *cli.Context) error { return runDemo(c, g, p) },
 		},
 	}
 }

@@ -104,7 +104,7 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), nil, append([]string{"stalk"}, strings.Fields(tt.args)...), process{stdout: &stdout, stderr: &stderr, environ: tt.env})
+			code := run(t.Context(), Program{}, append([]string{"stalk"}, strings.Fields(tt.args)...), process{stdout: &stdout, stderr: &stderr, environ: tt.env})
 			if code != 2 || !strings.Contains(stderr.String(), tt.want) {
 				t.Errorf("code %d, stderr %q; want code 2 and %q", code, stderr.String(), tt.want)
 			}
@@ -142,7 +142,7 @@ func startDemo(t *testing.T, args ...string) *started {
 	s := &started{stdout: &output{}, stderr: &output{}, signals: make(chan os.Signal, 2), code: make(chan int, 1)}
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
-		s.code <- run(ctx, []handlers.Handler{handlers.Func("hello", hello)}, append([]string{"stalk", "demo"}, args...),
+		s.code <- run(ctx, Program{Handlers: []handlers.Handler{handlers.Func("hello", hello)}}, append([]string{"stalk", "demo"}, args...),
 			process{stdout: s.stdout, stderr: s.stderr, signals: s.signals})
 	}()
 	t.Cleanup(func() {
@@ -229,7 +229,7 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 	args := []string{"stalk", "-b", "redis://127.0.0.1:1/0", "worker", "--config", config, "-b", s.url, "--demo", "-c", "2", "-n", "w7@%h", "-l", "info",
 		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--without-gossip"}
 	go func() {
-		end <- run(ctx, nil, args, process{stdout: &stdout, stderr: &stderr, environ: []string{"CELERY_RESULT_BACKEND=" + s.url}})
+		end <- run(ctx, Program{}, args, process{stdout: &stdout, stderr: &stderr, environ: []string{"CELERY_RESULT_BACKEND=" + s.url}})
 	}()
 	stderr.wait(t, `w7@\S+ ready\.`)
 	r := call(t, s.url, "mine", protocol.Task{ID: "x", Name: "myapp.tasks.plus", Args: []protocol.Value{int64(2), int64(3)}, Kwargs: &protocol.Object{}})

@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stalkworker/stalk/dial"
-	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/worker"
 )
@@ -27,7 +26,7 @@ func demoFlags() []cli.Flag {
 
 // runDemo is `stalk demo`: an embedded Redis (miniredis) and a worker with every stock task, in one
 // process, for trying things. Nothing survives it.
-func runDemo(c *cli.Context, hs []handlers.Handler, p process) error {
+func runDemo(c *cli.Context, g Program, p process) error {
 	log, _, err := openLog(c.String("loglevel"), "", p.stderr)
 	if err != nil {
 		return usageError{err}
@@ -41,7 +40,7 @@ func runDemo(c *cli.Context, hs []handlers.Handler, p process) error {
 		defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder harms nobody
 		media = dir
 	}
-	reg, err := registry(hs, true, media, nil, nil)
+	reg, err := registry(g.Handlers, true, media, nil, nil)
 	if err != nil {
 		return usageError{err}
 	}
@@ -82,6 +81,7 @@ Ctrl-C ends it; nothing is kept.
 `, url, media, url, url)
 	return supervise(c.Context, worker.Config{
 		Transport: transport, Handlers: reg, Results: results, Queues: queues, Node: "demo@localhost", Grace: 10 * time.Second, Logger: log,
+		Control: worker.Control{Commands: g.Control},
 	}, p)
 }
 

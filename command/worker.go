@@ -27,7 +27,7 @@ import (
 )
 
 // runWorker is `stalk worker`.
-func runWorker(c *cli.Context, hs []handlers.Handler, p process) (err error) {
+func runWorker(c *cli.Context, g Program, p process) (err error) {
 	notes, err := checkFlags(c)
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func runWorker(c *cli.Context, hs []handlers.Handler, p process) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	reg, err := registry(hs, c.Bool("demo"), c.String("media-root"), list(c.StringSlice("serve")), c.StringSlice("alias"))
+	reg, err := registry(g.Handlers, c.Bool("demo"), c.String("media-root"), list(c.StringSlice("serve")), c.StringSlice("alias"))
 	if err != nil {
 		return usageError{err}
 	}
@@ -59,6 +59,7 @@ func runWorker(c *cli.Context, hs []handlers.Handler, p process) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	cfg.Control.Commands = g.Control
 	if names := s.unread(); len(names) > 0 {
 		notes = append(notes, "settings without effect here: "+strings.Join(names, ", "))
 	}
@@ -240,6 +241,9 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	if late := s.maybe("task_acks_late"); late != nil && !*late {
 		log.Info("task_acks_late is false: Stalk acknowledges late all the same, unless a handler asks for EarlyAck")
 	}
+
+	cfg.Control = remoteControl(s)
+	cfg.Settings = shownSettings(c, s)
 
 	cfg.Accept = s.texts("accept_content", ",")
 	zone, err := location(s.text("timezone", ""), s.flag("enable_utc", true))

@@ -1,0 +1,44 @@
+package command
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/worker"
+)
+
+// remoteControl reads Celery's settings of the control mailbox.
+func remoteControl(s *settings) worker.Control {
+	return worker.Control{
+		Off:       !s.flag("worker_enable_remote_control", true),
+		Exchange:  s.text("control_exchange", ""),
+		Exclusive: s.maybe("control_queue_exclusive"),
+		TTL:       s.seconds("control_queue_ttl", 0),
+		Expires:   s.seconds("control_queue_expires", 0),
+	}
+}
+
+// shownSettings are the settings that `celery inspect conf` shows: those of file and environment, with the
+// addresses that really hold. The worker masks what is secret.
+func shownSettings(c *cli.Context, s *settings) *protocol.Object {
+	values := map[string]any{}
+	for name, v := range s.values {
+		values[name] = v
+	}
+	for flag, name := range map[string]string{"broker": "broker_url", "result-backend": "result_backend"} {
+		if v, ok := given(c, flag); ok {
+			values[name] = v
+		}
+	}
+	out := &protocol.Object{}
+	for _, name := range sortedKeys(values) {
+		v, err := protocol.FromGo(values[name])
+		if err != nil {
+			v = fmt.Sprint(values[name]) // YAML knows values that have no form here
+		}
+		out.Set(name, v)
+	}
+	return out
+}
