@@ -14,6 +14,10 @@ type Queue struct {
 	ExchangeType string // direct, topic, ...
 	RoutingKey   string
 	Quorum       bool // x-queue-type is quorum
+
+	// For creating it: x-max-priority and the like (Quorum is added to them), and what AMQP means by these.
+	Arguments                        *protocol.Object
+	Transient, AutoDelete, Exclusive bool
 }
 
 // A Destination says where a message goes.
@@ -38,6 +42,7 @@ type Routes struct {
 	createMissing   bool
 	missingQuorum   bool
 	missingType     string // exchange type of queues made up; "": direct
+	maxPriority     int    // x-max-priority of queues without one; 0: none
 }
 
 // appDefaults are the routes of an app without settings.
@@ -85,7 +90,20 @@ func (rt *Routes) queue(name string) (*Queue, error) {
 	if !rt.createMissing {
 		return nil, fmt.Errorf("queue %q is missing from task_queues", name)
 	}
-	return &Queue{Name: name, Exchange: name, ExchangeType: cmp.Or(rt.missingType, "direct"), RoutingKey: name, Quorum: rt.missingQuorum}, nil
+	return &Queue{
+		Name: name, Exchange: name, ExchangeType: cmp.Or(rt.missingType, "direct"), RoutingKey: name, Quorum: rt.missingQuorum,
+		Arguments: rt.arguments(nil),
+	}, nil
+}
+
+// arguments are a queue's own and what the settings add to every queue; nil when there are none.
+func (rt *Routes) arguments(own *protocol.Object) *protocol.Object {
+	if _, set := own.Get("x-max-priority"); set || rt.maxPriority == 0 {
+		return own
+	}
+	own = own.Clone()
+	own.Set("x-max-priority", int64(rt.maxPriority))
+	return own
 }
 
 // route is Router.route and the address rules of AMQP.send_task_message. It takes queue, exchange,

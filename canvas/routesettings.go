@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,8 +40,9 @@ func (rt *Routes) lookup(name string) *protocol.Object {
 
 // ParseRoutes reads task_routes, task_queues and the settings beside them (task_default_queue,
 // task_default_exchange, task_default_exchange_type, task_default_routing_key, task_default_queue_type,
-// task_create_missing_queues, task_create_missing_queue_type, task_create_missing_queue_exchange_type) from
-// decoded settings; other keys are left alone. Every mistake is in the joined error; the Routes are then nil.
+// task_create_missing_queues, task_create_missing_queue_type, task_create_missing_queue_exchange_type,
+// task_queue_max_priority) from decoded settings; other keys are left alone. Every mistake is in the joined
+// error; the Routes are then nil.
 //
 // task_routes is a map from names to routes, a list of [name, route] pairs, or a list of maps and lists of
 // pairs, of which the first that matches wins. A route is the name of a queue or a map of options. A name
@@ -58,11 +60,19 @@ func ParseRoutes(settings map[string]any) (*Routes, error) {
 	rt.createMissing = s.flag("task_create_missing_queues", true)
 	rt.missingType = s.text("task_create_missing_queue_exchange_type", "")
 	rt.missingQuorum = s.text("task_create_missing_queue_type", "classic") == "quorum"
+	switch n := s.values["task_queue_max_priority"].(type) {
+	case nil:
+	case int:
+		rt.maxPriority = min(max(n, 0), 255)
+	default:
+		s.bad("task_queue_max_priority", "is a %T, want a whole number", n)
+	}
 	s.queues(rt)
 	if len(rt.queues) == 0 {
 		rt.queues[rt.defaultQueue] = &Queue{
 			Name: rt.defaultQueue, Exchange: rt.defaultExchange, ExchangeType: rt.defaultType, RoutingKey: rt.defaultKey,
-			Quorum: s.text("task_default_queue_type", "classic") == "quorum",
+			Quorum:    s.text("task_default_queue_type", "classic") == "quorum",
+			Arguments: rt.arguments(nil),
 		}
 	}
 	s.routes(rt)
@@ -151,13 +161,54 @@ func (s *routeSettings) queue(rt *Routes, name string, m map[string]any, key str
 		q.Exchange, q.ExchangeType = rt.defaultExchange, rt.defaultType
 	}
 	q.ExchangeType = cmp.Or(q.ExchangeType, "direct")
-	if args, ok := m["queue_arguments"].(map[string]any); ok {
-		q.Quorum = args["x-queue-type"] == "quorum"
-	}
+	durable, told := m["durable"].(bool)
+	q.Transient = told && !durable
+	q.AutoDelete, _ = m["auto_delete"].(bool)
+	q.Exclusive, _ = m["exclusive"].(bool)
+	q.Arguments = rt.arguments(s.arguments(name, m))
+	kind, _ := q.Arguments.Get("x-queue-type")
+	q.Quorum = kind == "quorum"
 	rt.queues[name] = q
 	if alias := text("alias"); alias != "" {
 		rt.queues[alias] = q
 	}
+}
+
+// arguments are those of a queue's declaration, with Kombu's own names for some of them in AMQP's: its
+// seconds become milliseconds (to_rabbitmq_queue_arguments). nil: none.
+func (s *routeSettings) arguments(name string, m map[string]any) *protocol.Object {
+	args := map[string]any{}
+	given, ok := m["queue_arguments"].(map[string]any)
+	if !ok && m["queue_arguments"] != nil {
+		s.bad("task_queues", "queue_arguments of %q are a %T, want a mapping", name, m["queue_arguments"])
+	}
+	maps.Copy(args, given)
+	for key, arg := range map[string]string{"expires": "x-expires", "message_ttl": "x-message-ttl"} {
+		switch v := m[key].(type) {
+		case int:
+			args[arg] = v * 1000
+		case float64:
+			args[arg] = int(v * 1000)
+		}
+	}
+	for key, arg := range map[string]string{"max_length": "x-max-length", "max_length_bytes": "x-max-length-bytes", "max_priority": "x-max-priority"} {
+		if v, ok := m[key].(int); ok {
+			args[arg] = v
+		}
+	}
+	var o *protocol.Object
+	for _, key := range slices.Sorted(maps.Keys(args)) {
+		v, err := protocol.FromGo(args[key])
+		if err != nil {
+			s.bad("task_queues", "the argument %s of %q: %v", key, name, err)
+			continue
+		}
+		if o == nil {
+			o = &protocol.Object{}
+		}
+		o.Set(key, v)
+	}
+	return o
 }
 
 // routes reads task_routes.

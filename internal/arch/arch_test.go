@@ -26,7 +26,10 @@ var allowed = map[string][]string{
 	"handlers/handlerstest":           {"protocol", "handlers"},
 	"handlers/demo":                   {"protocol", "handlers"},
 	"handlers/images":                 {"protocol", "handlers"},
-	"worker":                          {"protocol", "transports", "resultbackend", "handlers"},
+	"canvas":                          {"protocol"},
+	"internal/dispatch":               {"protocol", "canvas", "transports", "resultbackend"},
+	"client":                          {"protocol", "canvas", "transports", "resultbackend", "internal/dispatch"},
+	"worker":                          {"protocol", "canvas", "transports", "resultbackend", "handlers", "internal/dispatch"},
 	"internal/redisopt":               {},
 	"transports/rabbitmq":             {"protocol", "transports"},
 	"transports/redisbroker":          {"protocol", "transports", "internal/redisopt"},
@@ -40,7 +43,7 @@ var allowed = map[string][]string{
 		"protocol", "transports", "resultbackend", "transports/rabbitmq", "transports/redisbroker",
 		"resultbackend/redisresult", "resultbackend/rpcresult",
 	},
-	"command": {"protocol", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial"},
+	"command": {"protocol", "canvas", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial"},
 	".":       {"command"},
 }
 
