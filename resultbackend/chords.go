@@ -24,7 +24,7 @@ type Chords interface {
 	// called before the first header message is published, never after.
 	Begin(ctx context.Context, groupID string) error
 	// SaveGroup keeps the shape of a header that has groups in it, so that the body gets lists within the
-	// list: a group's result tuple, [[id, parent], [member, ...]]. It is called before the first header
+	// list, and None for tasks that ignore their results: a group's result tuple, [[id, parent], [member, ...]]. It is called before the first header
 	// message is published.
 	SaveGroup(ctx context.Context, groupID string, tuple protocol.Value) error
 	// Expect tells the size of the header: how many tasks will report. It is called just before the last
@@ -152,6 +152,17 @@ func ReadParts[P any](parts []P, read func(P) (protocol.Result, error)) (Header,
 		h.Values = append(h.Values, r.Value)
 	}
 	return h, nil
+}
+
+// PartsByTask is what a Join needs of parts. One that cannot be read is left out: the task's record tells.
+func PartsByTask[P any](parts []P, read func(P) (protocol.Result, error)) map[string]protocol.Result {
+	m := make(map[string]protocol.Result, len(parts))
+	for _, p := range parts {
+		if r, err := read(p); err == nil {
+			m[r.TaskID] = r
+		}
+	}
+	return m
 }
 
 // A JoinError says that the results of a header cannot be had: one cannot be read, a task inside of a

@@ -22,6 +22,9 @@ type Join struct {
 	Load func(ctx context.Context, taskIDs []string) ([]protocol.Result, error)
 	// Changed blocks until something may have changed, or for a moment. It ends with ctx, with an error.
 	Changed func(ctx context.Context) error
+	// Reported are the header's parts, by task. A task that has reported without leaving a record ignores
+	// its results: its value is None, as Celery has it, but a failure is a failure.
+	Reported map[string]protocol.Result
 	// Timeout is how long the group's own members may take; 0: as long as ctx allows.
 	Timeout time.Duration
 	// Nested is how long the members of groups within it may take. Celery waits for these without end.
@@ -72,6 +75,11 @@ func (j Join) wait(ctx context.Context, ids []string, timeout time.Duration, res
 		}
 		var missing []string
 		for i, r := range found {
+			if part, reported := j.Reported[ids[i]]; reported && !r.Status.Ready() {
+				if r = part; r.Status == protocol.Success {
+					r.Value = nil
+				}
+			}
 			switch {
 			case r.Status == protocol.Failure || r.Status == protocol.Revoked:
 				return failedJoin(r)

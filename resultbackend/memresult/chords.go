@@ -183,16 +183,14 @@ func (c *claim) owned(ch *chord) bool {
 }
 
 // Renew keeps the claim while the body is published.
-func (c *claim) Renew(ctx context.Context) error { return c.extend(ctx, publishClaim) }
-
-func (c *claim) extend(ctx context.Context, life time.Duration) error {
+func (c *claim) Renew(ctx context.Context) error {
 	return c.b.withChord(ctx, c.group, func(ch *chord) error {
 		now := time.Now()
 		free := !now.Before(ch.until) && !now.Before(ch.done) && ch.sized
 		if !c.owned(ch) && !free {
 			return c.lost()
 		}
-		ch.token, ch.until = c.token, now.Add(life)
+		ch.token, ch.until = c.token, now.Add(publishClaim)
 		return nil
 	})
 }
@@ -239,23 +237,25 @@ func (c *claim) Results(ctx context.Context) (resultbackend.Header, error) {
 	if err != nil {
 		return resultbackend.Header{}, err
 	}
-	if record != nil {
-		tuple, err := protocol.DecodeGroup("json", record, protocol.Limits{})
-		if err != nil {
-			return resultbackend.Header{}, resultbackend.Unreadable(err)
-		}
-		values, err := c.join(ctx, tuple)
-		return resultbackend.Header{Values: values}, err
-	}
 	if len(parts) == 0 {
 		return resultbackend.Header{}, c.lost()
 	}
-	return resultbackend.ReadParts(parts, func(p part) (protocol.Result, error) {
-		return protocol.DecodePart("json", p.data, protocol.Limits{})
-	})
+	if record == nil {
+		return resultbackend.ReadParts(parts, readPart)
+	}
+	tuple, err := protocol.DecodeGroup("json", record, protocol.Limits{})
+	if err != nil {
+		return resultbackend.Header{}, resultbackend.Unreadable(err)
+	}
+	values, err := c.join(ctx, tuple, resultbackend.PartsByTask(parts, readPart))
+	return resultbackend.Header{Values: values}, err
 }
 
-func (c *claim) join(ctx context.Context, tuple protocol.Value) ([]protocol.Value, error) {
+func readPart(p part) (protocol.Result, error) {
+	return protocol.DecodePart("json", p.data, protocol.Limits{})
+}
+
+func (c *claim) join(ctx context.Context, tuple protocol.Value, reported map[string]protocol.Result) ([]protocol.Value, error) {
 	var changed <-chan struct{}
 	return resultbackend.Join{
 		Load: func(ctx context.Context, ids []string) ([]protocol.Result, error) {
@@ -279,14 +279,14 @@ func (c *claim) join(ctx context.Context, tuple protocol.Value) ([]protocol.Valu
 			defer timer.Stop()
 			select {
 			case <-changed:
-				return c.extend(ctx, claimLife)
 			case <-timer.C:
-				return c.extend(ctx, claimLife)
 			case <-ctx.Done():
 				return ctx.Err()
 			}
+			return c.Renew(ctx)
 		},
-		Timeout: joinTimeout,
-		Nested:  nestedJoin,
+		Reported: reported,
+		Timeout:  joinTimeout,
+		Nested:   nestedJoin,
 	}.Run(ctx, tuple)
 }

@@ -285,21 +285,13 @@ func (c *claim) run(ctx context.Context, s *redis.Script, keys []string, args ..
 	return nil
 }
 
-// Results reads the parts, or, for a header with groups in it, the records of its tasks.
+// Results reads the parts, and, for a header with groups in it, the records of its tasks.
 func (c *claim) Results(ctx context.Context) (resultbackend.Header, error) {
 	b := c.b
 	p := b.client.Pipeline()
 	saved, kind := p.Get(ctx, c.group), p.Type(ctx, c.group+partsKey)
 	if _, err := p.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
 		return resultbackend.Header{}, b.failed(ctx, err)
-	}
-	if record, err := saved.Bytes(); err == nil {
-		tuple, err := protocol.DecodeGroup(b.encoding.Serializer, record, b.limits)
-		if err != nil {
-			return resultbackend.Header{}, resultbackend.Unreadable(err)
-		}
-		values, err := c.join(ctx, tuple)
-		return resultbackend.Header{Values: values}, err
 	}
 	var parts []string
 	var err error
@@ -315,9 +307,14 @@ func (c *claim) Results(ctx context.Context) (resultbackend.Header, error) {
 	if len(parts) == 0 { // somebody has completed it since
 		return resultbackend.Header{}, fmt.Errorf("redisresult: %s: %w", c.group, resultbackend.ErrClaimLost)
 	}
-	return resultbackend.ReadParts(parts, func(part string) (protocol.Result, error) {
-		return protocol.DecodePart(b.encoding.Serializer, []byte(part), b.limits)
-	})
+	if record, err := saved.Bytes(); err == nil {
+		return c.join(ctx, record, parts)
+	}
+	return resultbackend.ReadParts(parts, c.read)
+}
+
+func (c *claim) read(part string) (protocol.Result, error) {
+	return protocol.DecodePart(c.b.encoding.Serializer, []byte(part), c.b.limits)
 }
 
 // The pauses between two looks at records that are not there yet.
@@ -327,15 +324,21 @@ const (
 	loadAtOnce = 1000 // records in one MGET
 )
 
-func (c *claim) join(ctx context.Context, tuple protocol.Value) ([]protocol.Value, error) {
+// join puts together what the record tells of.
+func (c *claim) join(ctx context.Context, record []byte, parts []string) (resultbackend.Header, error) {
+	tuple, err := protocol.DecodeGroup(c.b.encoding.Serializer, record, c.b.limits)
+	if err != nil {
+		return resultbackend.Header{}, resultbackend.Unreadable(err)
+	}
 	pause, renewed := firstLook, time.Now()
-	return resultbackend.Join{
-		Load:    c.b.loadAll,
-		Timeout: c.b.joinTimeout,
-		Nested:  max(nestedTimeout, c.b.joinTimeout),
+	values, err := resultbackend.Join{
+		Load:     c.b.loadAll,
+		Reported: resultbackend.PartsByTask(parts, c.read),
+		Timeout:  c.b.joinTimeout,
+		Nested:   max(nestedTimeout, c.b.joinTimeout),
 		Changed: func(ctx context.Context) error {
 			if time.Since(renewed) > c.b.claimLife/3 {
-				if err := c.run(ctx, renewClaim, c.keys(claimKey, sizeKey), wholeSeconds(c.b.claimLife)); err != nil {
+				if err := c.Renew(ctx); err != nil {
 					return err
 				}
 				renewed = time.Now()
@@ -351,6 +354,7 @@ func (c *claim) join(ctx context.Context, tuple protocol.Value) ([]protocol.Valu
 			}
 		},
 	}.Run(ctx, tuple)
+	return resultbackend.Header{Values: values}, err
 }
 
 // loadAll reads the records of many tasks; a zero Result where there is none.

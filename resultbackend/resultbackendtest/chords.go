@@ -51,6 +51,8 @@ func RunChords(t *testing.T, f Factory) {
 		{"a header with groups waits for its tasks", nestedLate},
 		{"a header with groups whose task does not end is a join error", nestedNever},
 		{"a header with groups whose task failed is a join error", nestedFailed},
+		{"a header with groups gives None for a task that ignores its results", nestedIgnored},
+		{"a header with groups whose ignored task failed is a join error", nestedFailedIgnored},
 		{"a group record that is none is a join error", nestedNonsense},
 		{"a value that cannot be written is an EncodeError and counts nothing", unwritablePart},
 		{"an index that is no number is an EncodeError", badIndex},
@@ -499,24 +501,24 @@ func groupTuple(id string, members ...protocol.Value) protocol.Value {
 	return []protocol.Value{[]protocol.Value{id, nil}, members}
 }
 
-// nested is a chord whose header is [a, [b, [c], []], d], at its end. The tasks in done have stored their
-// results.
-func (b *chordBench) nested(done ...string) resultbackend.Claim {
+// nested is a chord whose header is [a, [b, [c], []], d]. Those in done have stored their results, those in
+// parts have reported; with the last of them it is claimed.
+func (b *chordBench) nested(done, parts string) resultbackend.Claim {
 	b.Helper()
 	b.must("Begin", b.chords.Begin(b.ctx(), "g"))
 	b.must("SaveGroup", b.chords.SaveGroup(b.ctx(), "g", groupTuple("g",
 		taskTuple("a"), groupTuple("h", taskTuple("b"), groupTuple("i", taskTuple("c")), groupTuple("empty")), taskTuple("d"))))
-	b.must("Expect", b.chords.Expect(b.ctx(), "g", 4))
+	b.must("Expect", b.chords.Expect(b.ctx(), "g", len(parts)))
 	for _, id := range done {
-		b.store(b.success(id, "result of "+id))
+		b.store(b.success(string(id), "result of "+string(id)))
 	}
 	var c resultbackend.Claim
-	for i, id := range []string{"d", "c", "b", "a"} {
+	for i, id := range parts {
 		want := resultbackend.Open
-		if i == 3 {
+		if i == len(parts)-1 {
 			want = resultbackend.Claimed
 		}
-		c = b.count(part("g", id, int64(3-i), "counted, not used"), want)
+		c = b.count(part("g", string(id), int64(-i), "counted, not used"), want)
 	}
 	return c
 }
@@ -526,14 +528,15 @@ var nestedWant = []protocol.Value{
 }
 
 func nestedGroups(b *chordBench) {
-	c := b.nested("a", "b", "c", "d")
+	c := b.nested("abcd", "dcba")
 	b.results(c, nestedWant...)
 	b.publish(c)
 	b.count(part("g", "a", int64(0), nil), resultbackend.Finished)
 }
 
+// Celery counts a chain that ends in a group for less than it has tasks.
 func nestedLate(b *chordBench) {
-	c := b.nested("a")
+	c := b.nested("a", "a")
 	b.store(b.state("c", protocol.Started, "x"))
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -546,8 +549,13 @@ func nestedLate(b *chordBench) {
 	wg.Wait()
 }
 
+func nestedIgnored(b *chordBench) {
+	c := b.nested("ac", "abcd")
+	b.results(c, "result of a", []protocol.Value{nil, []protocol.Value{"result of c"}, []protocol.Value{}}, nil)
+}
+
 func nestedNever(b *chordBench) {
-	c := b.nested("a", "b", "c")
+	c := b.nested("abc", "abc")
 	began := time.Now()
 	h, err := c.Results(b.ctx())
 	e, ok := errors.AsType[*resultbackend.JoinError](err)
@@ -566,14 +574,28 @@ func nestedNever(b *chordBench) {
 }
 
 func nestedFailed(b *chordBench) {
-	c := b.nested("a", "b", "d")
 	b.store(b.state("c", protocol.Failure, "boom"))
+	c := b.nested("abd", "abcd")
+	b.joinError(c, "ChordError(\"Join error: ValueError('boom')\")")
+}
+
+func nestedFailedIgnored(b *chordBench) {
+	b.nested("ab", "abc")
+	b.must("Expect", b.chords.Expect(b.ctx(), "g", 4))
+	b.Lapse("g")
+	m := failedPart("g", "d", nil, protocol.Failure, &protocol.Exception{Module: "builtins", Type: "ValueError", Args: []protocol.Value{"boom"}})
+	b.joinError(b.count(m, resultbackend.Claimed), "ChordError(\"Join error: ValueError('boom')\")")
+}
+
+// joinError checks the chord error that the claim's Results are.
+func (b *chordBench) joinError(c resultbackend.Claim, want string) {
+	b.Helper()
 	_, err := c.Results(b.ctx())
 	e, ok := errors.AsType[*resultbackend.JoinError](err)
 	if !ok {
 		b.Fatalf("Results: %v, want a JoinError", err)
 	}
-	if want := "ChordError(\"Join error: ValueError('boom')\")"; e.Err().Repr() != want {
+	if e.Err().Repr() != want {
 		b.Errorf("the chord error is %s, want %s", e.Err().Repr(), want)
 	}
 }

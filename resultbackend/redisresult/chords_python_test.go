@@ -1,0 +1,617 @@
+package redisresult_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/resultbackend/redisresult"
+)
+
+// pyChord is Celery's own backend object at the same keys: it starts chords and reports parts, and tells
+// which bodies that published.
+const pyChord = `
+import json, sys
+from celery import Celery
+from celery.app.task import Context
+from celery.exceptions import TaskRevokedError
+import celery
+
+settings = json.loads(sys.argv[1])
+app = Celery(backend=settings.pop('url'), broker='memory://', set_as_current=True)
+app.conf.update(settings)
+app.conf.task_publish_retry = False
+backend = app.backend
+
+@app.task(name='body')
+def body(results): pass
+
+class Died(BaseException): pass
+
+def published():
+    out = []
+    with app.connection() as conn:
+        queue = conn.SimpleQueue('celery')
+        try:
+            while True:
+                message = queue.get(block=False)
+                out.append([message.headers['id'], message.payload[0]])
+                message.ack()
+        except queue.Empty:
+            pass
+        finally:
+            queue.close()
+    return out
+
+def tree(node):
+    if isinstance(node, list):
+        return app.GroupResult(node[0], [tree(n) for n in node[1:]])
+    return app.AsyncResult(node)
+
+class Ops:
+    def version(self): return celery.__version__
+    def start(self, gid, header):
+        ids = [tree(n) for n in header]
+        backend.apply_chord((gid, ids), body.s())
+    def size(self, gid, n): backend.set_chord_size(gid, n)
+    def add(self, gid): backend.add_to_chord(gid, None)
+    def part(self, gid, tid, index, state, value, die=False):
+        if state != 'SUCCESS':
+            value = {'FAILURE': ValueError, 'REVOKED': TaskRevokedError}[state](*value)
+        request = Context({'id': tid, 'group': gid, 'group_index': index, 'chord': body.s().set(task_id='body-of-' + gid)})
+        if die:
+            def dies(*args, **kwargs): raise Died()
+            backend.__dict__['_chord_claim_extend_script'] = dies
+        try:
+            backend.on_chord_part_return(request, state, value)
+        except Died:
+            return 'died'
+        finally:
+            backend.__dict__.pop('_chord_claim_extend_script', None)
+        return published()
+    def store(self, tid, value): backend.store_result(tid, value, 'SUCCESS')
+    def values(self, gid):
+        """Reports one part of each value; gives what the parts are."""
+        values = [None, True, 0, -7, 2 ** 40, 1.0, -0.0, 1e15, 1e16, 1e-5, 0.1, '', 'text', 'caf\xe9 \U0001F600 <&> "\\\n\t\x7f', [], {}, [1, [2.5, None]],
+                  {'b': 1, 'a': {'z': 'x'}}, [{'exc_type': 'x'}]]
+        if app.conf.result_serializer == 'json':
+            import datetime, decimal, uuid
+            values += [10 ** 30, float('inf'), b'x', b'\xff\x00', datetime.datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=datetime.timezone.utc),
+                       datetime.date(2026, 1, 2), decimal.Decimal('1.10'), uuid.UUID(int=7), '\ud800', (1, 2)]
+        failures = [ValueError('bad', 42), ValueError(), KeyError('k'), ZeroDivisionError("division by zero"), OSError(2, 'no'), TaskRevokedError('expired')]
+        for i, v in enumerate(values):
+            backend.on_chord_part_return(Context({'id': 't-%d' % i, 'group': gid, 'group_index': i, 'chord': body.s()}), 'SUCCESS', v)
+        for i, e in enumerate(failures, len(values)):
+            state = 'REVOKED' if isinstance(e, TaskRevokedError) else 'FAILURE'
+            backend.on_chord_part_return(Context({'id': 't-%d' % i, 'group': gid, 'group_index': i, 'chord': body.s()}), state, e)
+        return len(values) + len(failures)
+
+ops = Ops()
+for line in sys.stdin:
+    name, *args = json.loads(line)
+    print(json.dumps(getattr(ops, name)(*args)), flush=True)
+`
+
+// A pyBackend is that program at work.
+type pyBackend struct {
+	t       *testing.T
+	in      io.Writer
+	out     *bufio.Scanner
+	version string
+}
+
+func newPyBackend(t *testing.T, url, prefix string, settings map[string]any) *pyBackend {
+	t.Helper()
+	bin := os.Getenv("STALK_PYTHON")
+	if bin == "" {
+		if os.Getenv("INTEROP") == "required" {
+			t.Fatal("STALK_PYTHON is not set")
+		}
+		t.Skip("STALK_PYTHON is not set: a Python with Celery")
+	}
+	options := map[string]any{"global_keyprefix": prefix}
+	all := map[string]any{"url": url, "result_backend_transport_options": options, "accept_content": []string{"json", "msgpack", "yaml"}}
+	for k, v := range settings {
+		if k == "result_chord_ordered" {
+			options[k] = v
+			continue
+		}
+		all[k] = v
+	}
+	arg, err := json.Marshal(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	cmd := exec.CommandContext(ctx, bin, "-c", pyChord, string(arg))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%s: %v", bin, err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		cancel()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("python said:\n%s", stderr.String())
+		}
+	})
+	p := &pyBackend{t: t, in: in, out: bufio.NewScanner(out)}
+	p.version = p.call("version").(string)
+	return p
+}
+
+// old reports whether it is a Celery before 5.7, which knows neither .d nor .c.
+func (p *pyBackend) old() bool {
+	return strings.HasPrefix(p.version, "5.6.") || strings.HasPrefix(p.version, "5.5.")
+}
+
+func (p *pyBackend) call(op string, args ...any) any {
+	p.t.Helper()
+	data, err := json.Marshal(append([]any{op}, args...))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if _, err := p.in.Write(append(data, '\n')); err != nil {
+		p.t.Fatalf("python is gone: %v", err)
+	}
+	var answer any
+	if err := json.Unmarshal([]byte(line(p.t, p.out)), &answer); err != nil {
+		p.t.Fatalf("python says %q: %v", p.out.Text(), err)
+	}
+	return answer
+}
+
+// A mixed is a chord counted by both.
+type mixed struct {
+	*testing.T
+	b      *redisresult.Backend
+	py     *pyBackend
+	client *redis.Client
+	key    string
+}
+
+func newMixed(t *testing.T, settings map[string]any) *mixed {
+	url := realURL(t)
+	cfg := redisresult.Config{Options: map[string]any{}}
+	if v, given := settings["result_chord_ordered"]; given {
+		cfg.Options["result_chord_ordered"] = v
+	}
+	cfg.Encoding.Serializer, _ = settings["result_serializer"].(string)
+	b, client, key := open(t, url, cfg)
+	return &mixed{t, b, newPyBackend(t, url, strings.TrimSuffix(key, "celery-task-meta-"), settings), client, key}
+}
+
+func (m *mixed) group(g string) string { return chordKey(m.key, g) }
+
+// part reports a part on that side ("go", "py"). It returns the values of the body that this published, as
+// JSON, or "".
+func (m *mixed) part(side, g, id string, index int, value any) string {
+	m.Helper()
+	if side == "py" {
+		return m.bodies(g, m.py.call("part", g, id, index, "SUCCESS", value))
+	}
+	t := m.count(g, id, index, value)
+	if t.State != resultbackend.Claimed {
+		return ""
+	}
+	return m.publish(t.Claim)
+}
+
+func (m *mixed) count(g, id string, index int, value any) resultbackend.Tally {
+	m.Helper()
+	v, err := protocol.FromGo(value)
+	if err != nil {
+		m.Fatal(err)
+	}
+	t, err := m.b.Count(m.Context(), resultbackend.Member{GroupID: g, TaskID: id, Index: int64(index), State: protocol.Success, Value: v})
+	if err != nil {
+		m.Fatalf("Count: %v", err)
+	}
+	return t
+}
+
+func (m *mixed) publish(c resultbackend.Claim) string {
+	m.Helper()
+	h, err := c.Results(m.Context())
+	if err != nil || h.Failed != nil {
+		m.Fatalf("Results: %+v, %v", h, err)
+	}
+	if err := c.Renew(m.Context()); err != nil {
+		m.Fatalf("Renew: %v", err)
+	}
+	if err := c.Finish(m.Context()); err != nil {
+		m.Fatalf("Finish: %v", err)
+	}
+	data, err := protocol.AppendJSON(nil, h.Values)
+	if err != nil {
+		m.Fatal(err)
+	}
+	return string(data)
+}
+
+// bodies reads what Python published.
+func (m *mixed) bodies(g string, answer any) string {
+	m.Helper()
+	list, _ := answer.([]any)
+	switch {
+	case len(list) == 0:
+		return ""
+	case len(list) > 1:
+		m.Fatalf("python published %v", list)
+	}
+	pair := list[0].([]any)
+	if pair[0] != "body-of-"+g {
+		m.Errorf("python published the body %v of another chord", pair[0])
+	}
+	v, err := protocol.FromGo(pair[1].([]any)[0])
+	if err != nil {
+		m.Fatal(err)
+	}
+	data, _ := protocol.AppendJSON(nil, v)
+	return strings.ReplaceAll(string(data), ".0", "") // encoding/json has floats only
+}
+
+// leftovers are the chord's keys, by suffix.
+func (m *mixed) leftovers(g string) []string {
+	keys := m.client.Keys(m.Context(), m.group(g)+"*").Val()
+	for i, k := range keys {
+		keys[i] = strings.TrimPrefix(k, m.group(g))
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Whoever starts the chord and whoever runs its first, middle and last task: the body goes out once, with
+// all results in order, and what is left behind is the same.
+func TestMixedChords(t *testing.T) {
+	for _, ordered := range []bool{true, false} {
+		t.Run(fmt.Sprintf("ordered=%v", ordered), func(t *testing.T) {
+			m := newMixed(t, map[string]any{"result_chord_ordered": ordered})
+			sides := []string{"go", "py"}
+			for n := range 16 {
+				starter := sides[n>>3]
+				reporters := []string{sides[n>>2&1], sides[n>>1&1], sides[n&1]}
+				t.Run(starter+" starts, then "+strings.Join(reporters, ", "), func(t *testing.T) {
+					m := &mixed{t, m.b, m.py, m.client, m.key}
+					g := fmt.Sprint("g", n)
+					if starter == "go" {
+						if err := m.b.Begin(t.Context(), g); err != nil {
+							t.Fatal(err)
+						}
+						if err := m.b.Expect(t.Context(), g, 3); err != nil {
+							t.Fatal(err)
+						}
+					} else {
+						m.py.call("start", g, []any{"t0", "t1", "t2"})
+						m.py.call("size", g, 3)
+					}
+					indexes := []int{2, 0, 1}
+					for i, side := range reporters {
+						index := indexes[i]
+						id, value := fmt.Sprint("t", index), fmt.Sprint("v", index)
+						want := ""
+						if i == 2 {
+							if want = `["v0", "v1", "v2"]`; !ordered {
+								want = `["v2", "v0", "v1"]`
+							}
+						}
+						if got := m.part(side, g, id, index, value); got != want {
+							t.Errorf("part %d, by %s, publishes %s, want %s", i, side, got, want)
+						}
+						if i == 1 { // copies before the end: the same on either side, and another value where that is known
+							for _, copy := range sides {
+								other := value + "!"
+								if copy == "py" && m.py.old() {
+									other = value
+									if !ordered {
+										continue // an old worker counts every copy in a list
+									}
+								}
+								if got := m.part(copy, g, id, index, other); got != "" {
+									t.Errorf("a copy of part %d, by %s, publishes %s", i, copy, got)
+								}
+							}
+						}
+					}
+					last := reporters[2]
+					want := []string{".c"}
+					if last == "py" && m.py.old() {
+						want = []string{".d"}
+						if reporters[0] == "py" && reporters[1] == "py" && !ordered {
+							want = nil
+						}
+					}
+					if last == "go" || !m.py.old() {
+						if got := m.part("go", g, "t0", 0, "late"); got != "" {
+							t.Errorf("a late copy publishes %s", got)
+						}
+					}
+					if diff := cmp.Diff(want, m.leftovers(g)); diff != "" && len(want)+len(m.leftovers(g)) > 0 {
+						t.Errorf("leftover keys (-want +got):\n%s", diff)
+					}
+				})
+			}
+		})
+	}
+}
+
+// A claim goes from a dead Python worker to us, and the other way round.
+func TestMixedTakeover(t *testing.T) {
+	m := newMixed(t, nil)
+	if m.py.old() {
+		t.Skip("workers before 5.7 have no claim")
+	}
+	for _, g := range []string{"py dies", "go dies"} {
+		m.py.call("start", g, []any{"a", "b"})
+		m.py.call("size", g, 2)
+		m.part("py", g, "a", 0, "A")
+	}
+
+	if got := m.py.call("part", "py dies", "b", 1, "SUCCESS", "B", true); got != "died" {
+		t.Fatalf("python says %v", got)
+	}
+	if tally := m.count("py dies", "b", 1, "B"); tally.State != resultbackend.Busy || tally.Wait <= 0 {
+		t.Errorf("while Python's claim lives Count is %v, wait %v; want busy", tally.State, tally.Wait)
+	}
+	if ttl := m.client.PTTL(t.Context(), m.group("py dies")+".c").Val(); ttl <= 0 || ttl > 6*time.Second {
+		t.Errorf("Python's claim lives %v", ttl)
+	}
+	m.client.PExpire(t.Context(), m.group("py dies")+".c", time.Millisecond)
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		tally := m.count("py dies", "b", 1, "B")
+		if tally.State == resultbackend.Claimed {
+			if got := m.publish(tally.Claim); got != `["A", "B"]` {
+				t.Errorf("the body gets %s", got)
+			}
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("Count is %v for ever", tally.State)
+		}
+	}
+	if got := m.part("py", "py dies", "b", 1, "B"); got != "" {
+		t.Errorf("python publishes %s again", got)
+	}
+
+	tally := m.count("go dies", "b", 1, "B")
+	if tally.State != resultbackend.Claimed {
+		t.Fatalf("Count is %v, want claimed", tally.State)
+	}
+	if got := m.part("py", "go dies", "b", 1, "B"); got != "" {
+		t.Errorf("python publishes %s under our claim", got)
+	}
+	m.client.Del(t.Context(), m.group("go dies")+".c")
+	if got := m.part("py", "go dies", "b", 1, "other"); got != `["A", "B"]` {
+		t.Errorf("after our death python publishes %s", got)
+	}
+	if err := tally.Claim.Renew(t.Context()); err == nil {
+		t.Error("our claim can be renewed after python finished the chord")
+	}
+}
+
+// A failed part is told in the same words, whoever reported it and whoever completes the chord.
+func TestMixedFailures(t *testing.T) {
+	m := newMixed(t, nil)
+	failures := []struct {
+		state string
+		args  []any
+		e     *protocol.Exception
+	}{
+		{"FAILURE", []any{"bad", 42}, &protocol.Exception{Module: "builtins", Type: "ValueError", Args: []protocol.Value{"bad", int64(42)}}},
+		{"FAILURE", []any{}, &protocol.Exception{Module: "builtins", Type: "ValueError"}},
+		{"REVOKED", []any{"revoked"}, protocol.TaskRevoked("revoked")},
+	}
+	for i, f := range failures {
+		var texts []string
+		for _, reporter := range []string{"go", "py"} {
+			for _, last := range []string{"go", "py"} {
+				g := fmt.Sprint(reporter, "-", last, "-", i)
+				m.py.call("start", g, []any{"a", "b"})
+				m.py.call("size", g, 2)
+				if reporter == "py" {
+					m.py.call("part", g, "a", 0, f.state, f.args)
+				} else if _, err := m.b.Count(t.Context(), resultbackend.Member{
+					GroupID: g, TaskID: "a", Index: int64(0), State: protocol.State(f.state), Exception: f.e,
+				}); err != nil {
+					t.Fatal(err)
+				}
+				texts = append(texts, m.failed(g, last, "b", 1))
+			}
+		}
+		if s := slices.Compact(slices.Clone(texts)); len(s) != 1 || !strings.HasPrefix(s[0], "Dependency a raised ") {
+			t.Errorf("failure %d is told as %q", i, texts)
+		}
+	}
+}
+
+// failed completes a chord that has failed and returns the text of the error. Copies of its parts then
+// change nothing.
+func (m *mixed) failed(g, last, id string, index int) string {
+	m.Helper()
+	var text string
+	if last == "py" {
+		if got := m.part("py", g, id, index, "fine"); got != "" {
+			m.Errorf("python publishes %s", got)
+		}
+		r, err := m.b.Load(m.Context(), "body-of-"+g)
+		if err != nil || r.Status != protocol.Failure {
+			m.Fatalf("the body is %s, %v", r.Status, err)
+		}
+		text = fmt.Sprint(r.Exception.Args...)
+	} else {
+		t := m.count(g, id, index, "fine")
+		if t.State != resultbackend.Claimed {
+			m.Fatalf("Count is %v, want claimed", t.State)
+		}
+		h, err := t.Claim.Results(m.Context())
+		switch e := err.(type) {
+		case nil:
+			text = fmt.Sprint(h.Err().Args...)
+		case *resultbackend.JoinError:
+			text = fmt.Sprint(e.Err().Args...)
+		default:
+			m.Fatalf("Results: %v", err)
+		}
+		if err := t.Claim.Fail(m.Context()); err != nil {
+			m.Fatalf("Fail: %v", err)
+		}
+	}
+	if last == "go" || !m.py.old() {
+		if t := m.count(g, id, index, "fine"); t.State == resultbackend.Claimed {
+			m.Errorf("after the error a copy is %v", t.State)
+		}
+		if got := m.part("py", g, id, index, "fine"); got != "" {
+			m.Errorf("after the error python publishes %s", got)
+		}
+	}
+	return text
+}
+
+// A header with groups in it: the record is Python's, and either side joins it.
+func TestMixedGroups(t *testing.T) {
+	m := newMixed(t, map[string]any{"result_chord_join_timeout": 1})
+	for _, starter := range []string{"go", "py"} {
+		for _, last := range []string{"go", "py"} {
+			g := starter + "-" + last
+			a, b, c := "a-"+g, "b-"+g, "c-"+g
+			if starter == "py" {
+				m.py.call("start", g, []any{a, []any{"inner-" + g, b, c}})
+			} else {
+				pair := func(id string) protocol.Value { return []protocol.Value{[]protocol.Value{id, nil}, nil} }
+				if err := m.b.SaveGroup(t.Context(), g, []protocol.Value{
+					[]protocol.Value{g, nil},
+					[]protocol.Value{pair(a), []protocol.Value{[]protocol.Value{"inner-" + g, nil}, []protocol.Value{pair(b), pair(c)}}},
+				}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := fmt.Sprintf(`{"result": [["%s", null], [[["%s", null], null], [["inner-%s", null], [[["%s", null], null], [["%s", null], null]]]]]}`, g, a, g, b, c)
+			if got := m.client.Get(t.Context(), m.group(g)).Val(); got != want {
+				t.Errorf("%s saves %s, want %s", starter, got, want)
+			}
+			m.py.call("size", g, 3)
+			for i, id := range []string{a, b, c} {
+				m.py.call("store", id, i)
+				side, want := "go", ""
+				if i == 2 {
+					side, want = last, `[0, [1, 2]]`
+				}
+				if got := m.part(side, g, id, i, i); got != want {
+					t.Errorf("part %d of %s publishes %s, want %s", i, g, got, want)
+				}
+			}
+		}
+	}
+	// A task that ignores its results is None.
+	for _, last := range []string{"go", "py"} {
+		g := "ignored-" + last
+		m.py.call("start", g, []any{"x-" + g, []any{"inner-" + g, "y-" + g}})
+		m.py.call("size", g, 2)
+		m.py.call("store", "y-"+g, 1)
+		m.part("go", g, "y-"+g, 1, 1)
+		if got := m.part(last, g, "x-"+g, 0, "x"); got != `[null, [1]]` {
+			t.Errorf("%s publishes %s", last, got)
+		}
+	}
+}
+
+// add_to_chord counts on both sides.
+func TestMixedAdd(t *testing.T) {
+	m := newMixed(t, nil)
+	for _, last := range []string{"go", "py"} {
+		m.py.call("start", last, []any{"a"})
+		m.py.call("size", last, 1)
+		m.py.call("add", last)
+		if err := m.b.Add(t.Context(), last, 1); err != nil {
+			t.Fatal(err)
+		}
+		for i, id := range []string{"a", "c", "b"} {
+			side, want := "go", ""
+			if i == 2 {
+				side, want = last, `["a", "b", "c"]`
+			}
+			if got := m.part(side, last, id, 0, id); got != want {
+				t.Errorf("part %d publishes %s, want %s", i, got, want)
+			}
+		}
+	}
+}
+
+// Parts are the same bytes as Python's; read by us and written again they are the same still.
+func TestPythonParts(t *testing.T) {
+	for _, serializer := range []string{"json", "msgpack", "yaml"} {
+		t.Run(serializer, func(t *testing.T) {
+			m := newMixed(t, map[string]any{"result_serializer": serializer})
+			n := int(m.py.call("values", "g").(float64))
+			parts := m.client.ZRange(t.Context(), m.group("g")+".j", 0, -1).Val()
+			if len(parts) != n || n < 20 {
+				t.Fatalf("python wrote %d parts of %d", len(parts), n)
+			}
+			prefixes := func(id string) []string {
+				p, err := protocol.PartPrefixes(serializer, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			for i, part := range parts {
+				r, err := protocol.DecodePart(serializer, []byte(part), protocol.Limits{})
+				if err != nil {
+					t.Errorf("%q: %v", part, err)
+					continue
+				}
+				if want := fmt.Sprint("t-", i); r.TaskID != want {
+					t.Errorf("%q is read as of task %s", part, r.TaskID)
+				}
+				begins := func(id string) bool {
+					return slices.ContainsFunc(prefixes(id), func(p string) bool { return strings.HasPrefix(part, p) })
+				}
+				if !begins(r.TaskID) || begins(r.TaskID[:len(r.TaskID)-1]) || begins("t-") {
+					t.Errorf("%q: prefixes %q do not tell it", part, prefixes(r.TaskID))
+				}
+				ours, err := r.EncodePart(protocol.Encoding{Serializer: serializer})
+				if err != nil {
+					t.Errorf("%q: %v", part, err)
+					continue
+				}
+				if serializer != "yaml" && string(ours) != part {
+					t.Errorf("python writes %q, we %q", part, ours)
+				}
+				before := m.client.ZCard(t.Context(), m.group("g")+".j").Val()
+				if _, err := m.b.Count(t.Context(), resultbackend.Member{
+					GroupID: "g", TaskID: r.TaskID, Index: int64(i), State: r.Status, Value: "another", Exception: r.Exception,
+				}); err != nil {
+					t.Fatal(err)
+				}
+				if after := m.client.ZCard(t.Context(), m.group("g")+".j").Val(); after != before {
+					t.Errorf("a copy of %q was counted again", part)
+				}
+			}
+		})
+	}
+}
