@@ -312,11 +312,21 @@ func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Enc
 		Transport:      s.mapping("result_backend_transport_options"),
 		SSL:            s.mapping("redis_backend_use_ssl"),
 		Expires:        s.lifetime("result_expires"),
-		FailureExpires: s.lifetime("result_failure_expires"),
+		FailureExpires: ownLifetime(s, "result_failure_expires"),
+		ChordExpires:   ownLifetime(s, "result_chord_expires"),
+		JoinTimeout:    s.seconds("result_chord_join_timeout", 0),
 		Persistent:     s.flag("result_persistent", false),
 		Encoding:       e,
 		Broker:         t,
 	})
+}
+
+// ownLifetime is a lifetime that is result_expires' when it is null (nil).
+func ownLifetime(s *settings, name string) *time.Duration {
+	if _, given := s.get(name); !given {
+		return nil
+	}
+	return s.lifetime(name)
 }
 
 // checkSerializer refuses the names of serializers that are not spoken here. "" is json.

@@ -78,6 +78,8 @@ type ResultOptions struct {
 	SSL            map[string]any       // redis_backend_use_ssl
 	Expires        *time.Duration       // result_expires; nil: a day; 0: for ever
 	FailureExpires *time.Duration       // result_failure_expires; nil: Expires
+	ChordExpires   *time.Duration       // result_chord_expires; nil: Expires
+	JoinTimeout    time.Duration        // result_chord_join_timeout; 0: 3 s
 	Persistent     bool                 // result_persistent, of rpc
 	Encoding       protocol.Encoding    // result_serializer, result_compression and timezone
 	Broker         transports.Transport // where rpc sends its replies
@@ -93,7 +95,8 @@ func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
 		return nil, nil
 	case "redis", "rediss", "redis+socket", "sentinel":
 		b, err := redisresult.New(redisresult.Config{
-			URL: url, Options: o.Transport, TLS: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires, Encoding: o.Encoding,
+			URL: url, Options: o.Transport, TLS: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires,
+			ChordExpires: o.ChordExpires, JoinTimeout: o.JoinTimeout, Encoding: o.Encoding,
 		})
 		if err != nil {
 			return nil, err
