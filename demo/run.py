@@ -29,8 +29,10 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="check the thumbnail and end")
     parser.add_argument("--port", type=int, default=0, help="of the page; 0: a free one")
     options = parser.parse_args()
-    # Both signals end the demo as Ctrl-C does: through every finally.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Both signals end the demo through every finally. SIGINT too is set: a shell starts what it puts in the
+    # background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     media = Path(tempfile.mkdtemp(prefix="stalk-demo-"))
     worker = None
