@@ -26,6 +26,9 @@ type Info struct {
 	Headers                           *protocol.Object // custom headers
 	Args                              []protocol.Value
 	Kwargs                            *protocol.Object
+	SoftLimit, HardLimit              time.Duration // of this run: the message's, else the handler's, else the worker's; 0: none
+	Nesting                           int           // how often the task was replaced on its way here
+	Properties                        protocol.Properties
 }
 
 // A Host is what the worker lends to a running handler; handlerstest has a fake. Its methods may be called

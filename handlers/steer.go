@@ -26,6 +26,12 @@ type RetryError struct {
 	Cause error         // nil: none (state RETRY stores null)
 	In    time.Duration // negative: the policy's Delay
 	ETA   time.Time     // when not zero, wins over In
+	Max   *int          // in place of the policy's, for this retry; nil: the policy's
+
+	// Args and Kwargs are what the next run is called with; both nil: what this one was called with. Each value
+	// is one that protocol.FromGo takes.
+	Args   []any
+	Kwargs map[string]any
 }
 
 // Error is what Celery's Retry prints: "Retry in 2s: ValueError('boom')", "Retry at 2026-11-21 07:28:25+00:00".

@@ -127,12 +127,14 @@ func call(ctx context.Context, invoke handlers.Invoke, t *protocol.Task) (r retu
 
 func (e *executor) info(j *job) handlers.Info {
 	t, d := j.task, j.delivery
+	soft, hard := j.limits(e.cfg)
 	return handlers.Info{
 		ID: t.ID, Name: t.Name, RootID: t.RootID, ParentID: t.ParentID, Group: t.Group,
 		Queue: d.Queue, Exchange: t.Exchange, RoutingKey: t.RoutingKey, Node: e.cfg.Node,
 		Retries: t.Retries, Redelivered: d.Redelivered, ETA: t.ETA, Expires: t.Expires,
 		Priority: t.Priority, ReplyTo: t.ReplyTo, CorrelationID: t.CorrelationID,
 		Headers: t.Custom, Args: t.Args, Kwargs: t.Kwargs,
+		SoftLimit: soft, HardLimit: hard, Nesting: t.Nesting, Properties: d.Message.Properties,
 	}
 }
 
