@@ -36,6 +36,10 @@ type Info struct {
 type Host interface {
 	// Report stores a state of the running task. It returns an error once the task is over.
 	Report(ctx context.Context, s protocol.State, meta protocol.Value) error
+	// Spawn sends the signature as a child of the running task.
+	Spawn(ctx context.Context, s Signature) (Sent, error)
+	// AddToChord sends the signature as one more part of the chord header that the running task is part of.
+	AddToChord(ctx context.Context, s Signature) (Sent, error)
 }
 
 // scope is what a task's context carries.

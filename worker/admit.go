@@ -54,9 +54,6 @@ func decide(now time.Time, t *protocol.Task, f facts) verdict {
 	case f.count > f.deliveries:
 		return verdict{kind: setAside, refusal: protocol.WorkerLost(
 			fmt.Sprintf("task was delivered %d times without an end; its message is in quarantine", f.count))}
-	case hasCanvas(t):
-		return verdict{kind: setAside, refusal: protocol.NewException("NotImplementedError",
-			"this worker does not run "+canvasPart(t)+" yet; the message is in quarantine")}
 	case f.revoked:
 		return verdict{kind: revoke, reason: "revoked"}
 	case !t.Expires.IsZero() && now.After(t.Expires):
@@ -67,21 +64,4 @@ func decide(now time.Time, t *protocol.Task, f facts) verdict {
 		return verdict{kind: hold, until: t.ETA}
 	}
 	return verdict{kind: start}
-}
-
-// hasCanvas reports whether finishing the task would have to send something else.
-func hasCanvas(t *protocol.Task) bool { return canvasPart(t) != "" }
-
-func canvasPart(t *protocol.Task) string {
-	switch {
-	case len(t.Callbacks) > 0:
-		return "callbacks (link)"
-	case len(t.Errbacks) > 0:
-		return "errbacks (link_error)"
-	case len(t.Chain) > 0:
-		return "chains"
-	case t.Chord != nil:
-		return "chords"
-	}
-	return ""
 }

@@ -15,11 +15,12 @@ import (
 
 // executor runs one handler at a time per slot: middleware, limits, panics, progress.
 type executor struct {
-	cfg    *Config
-	log    *slog.Logger
-	roster *roster
-	ledger *ledger
-	pid    int
+	cfg     *Config
+	log     *slog.Logger
+	roster  *roster
+	ledger  *ledger
+	settler *settler
+	pid     int
 }
 
 // A returned is what a handler's goroutine brings back.
@@ -46,8 +47,8 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	e.storeStarted(settle, j)
 
 	ctx, cancel := context.WithCancelCause(work)
-	host := &host{cfg: e.cfg, job: j, turn: make(chan struct{}, 1)}
-	ctx = handlers.NewContext(ctx, e.info(j), host)
+	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1)}
+	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j), host)
 	invoke := j.handler.Invoke()
 	for i := len(e.cfg.Middleware) - 1; i >= 0; i-- {
 		invoke = e.cfg.Middleware[i](invoke)
@@ -81,7 +82,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		cause := context.Cause(ctx)
 		cancel(nil)
 		host.close()
-		out = outcomeOf(j, r, cause, e.cfg)
+		out = outcomeOf(j, r, cause, envFor(e.cfg, e.settler.who, j.task, time.Now()))
 	case <-hardLimit:
 		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s[%s]", seconds(hard), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
 		cancel(handlers.ErrLost)
@@ -137,44 +138,6 @@ func (e *executor) info(j *job) handlers.Info {
 		SoftLimit: soft, HardLimit: hard, Nesting: t.Nesting, Properties: d.Message.Properties,
 	}
 }
-
-// host is what the worker lends to one running handler.
-type host struct {
-	cfg  *Config
-	job  *job
-	turn chan struct{} // capacity 1: held while a state is being stored, and for ever once closed
-}
-
-var errOver = errors.New("worker: the task is over; its state can no longer be reported")
-
-// Report stores a state of the running task, as Celery's update_state, even when results are ignored.
-func (h *host) Report(ctx context.Context, s protocol.State, meta protocol.Value) error {
-	select {
-	case h.turn <- struct{}{}:
-	default:
-		select {
-		case h.turn <- struct{}{}:
-		case <-ctx.Done():
-			return errOver
-		}
-	}
-	defer func() { <-h.turn }()
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), handlers.ErrSoftLimit) {
-		return errOver
-	}
-	if h.cfg.Results == nil {
-		return nil
-	}
-	if s.Ready() {
-		return fmt.Errorf("worker: a running task cannot report the final state %q", s)
-	}
-	r := result(h.cfg, h.job, s)
-	r.Value = meta
-	return h.cfg.Results.Store(context.WithoutCancel(ctx), record(h.job, r))
-}
-
-// close waits for a report in progress and refuses later ones: nothing may be stored after the end.
-func (h *host) close() { h.turn <- struct{}{} }
 
 // seconds is a limit as Celery prints it: 30, 1.5.
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', -1, 64) }

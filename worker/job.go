@@ -20,6 +20,8 @@ type job struct {
 	logged   bool // "received" was logged
 	token    bool // has its turn by the rate limit
 	acked    bool // early, when execution started
+
+	children []protocol.Value // result tuples of what the handler sent; complete when it has returned
 }
 
 // key names one run: a retry has the id of its task and a higher count.

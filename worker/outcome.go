@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -22,6 +23,7 @@ const (
 	rejected                // given up: FAILURE Reject, then reject without requeue
 	requeued                // back to the queue
 	interrupted             // shutdown; not an attempt
+	replaced                // another signature takes the task's place: effects
 )
 
 // An outcome is how one run of a handler ended.
@@ -30,16 +32,17 @@ type outcome struct {
 	value     protocol.Value      // of succeeded
 	exception *protocol.Exception // of failed, timedOut, rejected, retried (there nil means no cause)
 	traceback string
-	expected  bool      // failed with an error the handler declared as expected
-	eta       time.Time // of retried; zero: at once
-	wait      string    // of retried: "in 2s", for log and traceback
-	err       error     // of requeued, interrupted: why
+	expected  bool            // failed with an error the handler declared as expected
+	eta       time.Time       // of retried; zero: at once
+	wait      string          // of retried: "in 2s", for log and traceback
+	effects   []canvas.Effect // of replaced
+	err       error           // of requeued, interrupted: why
 	took      time.Duration
 }
 
 // outcomeOf maps what the handler returned to one outcome. cause is why its context ended, nil if it did
 // not. Encoding of the value is tried here, so a result that cannot be encoded is failed.
-func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
+func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
 	if r.panic != nil {
 		exc := protocol.FromError(fmt.Errorf("panic: %v", r.panic.value))
 		if err, ok := r.panic.value.(error); ok {
@@ -60,9 +63,19 @@ func outcomeOf(j *job, r returned, cause error, cfg *Config) outcome {
 	policy := j.handler.Options().Retry
 	var retry *handlers.RetryError
 	var reject *handlers.RejectError
+	var replace *handlers.ReplaceError
 	switch {
 	case errors.Is(r.err, handlers.ErrIgnore):
 		return outcome{kind: ignored}
+	case errors.As(r.err, &replace):
+		sig, err := signatureOf(replace.Signature)
+		if err == nil {
+			var p canvas.Plan
+			if p, err = canvas.Replace(j.task, sig, env); err == nil {
+				return outcome{kind: replaced, effects: p.Effects}
+			}
+		}
+		return failedWith(j, protocol.NewException("ValueError", err.Error()))
 	case errors.As(r.err, &retry):
 		return retryOutcome(j, retry, policy)
 	case errors.Is(cause, handlers.ErrShutdown) && (errors.Is(r.err, handlers.ErrShutdown) || errors.Is(r.err, context.Canceled)):
@@ -133,4 +146,15 @@ func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcom
 		out.traceback = traceback(j.task.Name, last)
 	}
 	return out
+}
+
+// signatureOf is a handler's signature as canvas knows it.
+func signatureOf(s handlers.Signature) (canvas.Signature, error) {
+	if err := handlers.Check(s); err != nil {
+		return canvas.Signature{}, err
+	}
+	if known, ok := s.(canvas.Signature); ok {
+		return known, nil
+	}
+	return canvas.Parse(s.Value())
 }

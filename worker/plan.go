@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -18,6 +19,15 @@ type (
 		publishing transports.Publishing
 		fallback   string // queue to publish to when nothing takes the message at its own address; "": none
 	}
+	effectStep struct{ effect canvas.Effect } // what follows: a message, a chord's bookkeeping, somebody to tell
+	noteStep   struct {                       // says in the log what had to be left out
+		text string
+		err  error
+	}
+	partStep struct {
+		part  canvas.Part
+		value protocol.Value // of a success
+	}
 	ackStep    struct{}
 	rejectStep struct{ requeue bool }
 	moveStep   struct {
@@ -28,6 +38,9 @@ type (
 
 func (storeStep) step()   {}
 func (publishStep) step() {}
+func (noteStep) step()    {}
+func (effectStep) step()  {}
+func (partStep) step()    {}
 func (ackStep) step()     {}
 func (rejectStep) step()  {}
 func (moveStep) step()    {}
@@ -36,35 +49,46 @@ func (moveStep) step()    {}
 //
 // RETRY is stored before the retry is published. The other way round a fast second run could store its end
 // first and have it replaced by the late RETRY (Celery does, about once in 20 to 30 with countdown=0).
-func plan(cfg *Config, j *job, out outcome, now time.Time) []step {
+func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []step {
 	var steps []step
 	store := func(r protocol.Result) { steps = append(steps, storeStep{record(j, r)}) }
 	switch out.kind {
 	case succeeded:
+		// What follows goes out before the result is stored, so that whoever sees the result finds its
+		// children complete.
+		effects, children, err := canvas.AfterSuccess(j.task, out.value, envFor(cfg, who, j.task, now))
+		if err != nil {
+			exc := protocol.NewException("ValueError", err.Error())
+			out = outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
+			return plan(cfg, who, j, out, now)
+		}
+		steps = effectSteps(effects)
 		if !j.ignored(cfg) {
 			r := result(cfg, j, protocol.Success)
-			r.Value, r.DateDone = out.value, now
+			r.Value, r.DateDone, r.Children = out.value, now, append(j.children, children...)
 			store(r)
+		}
+		if p, ok := canvas.PartOf(j.task); ok {
+			p.State = protocol.Success
+			steps = append(steps, partStep{part: p, value: out.value})
 		}
 		return append(steps, settleSteps(j, ackStep{})...)
 	case failed, timedOut, rejected:
-		if j.storesErrors(cfg) {
-			steps = append(steps, storeStep{failure(cfg, j, out.exception, out.traceback, now)})
-		}
-		return append(steps, settleSteps(j, settleFailure(cfg, j, out.kind))...)
+		return append(failureSteps(cfg, who, j, out.exception, out.traceback, now), settleSteps(j, settleFailure(cfg, j, out.kind))...)
+	case replaced:
+		return append(effectSteps(out.effects), settleSteps(j, ackStep{})...)
 	case retried:
 		next := j.task.Retried(out.eta, j.ignored(cfg))
 		if j.storesErrors(cfg) {
 			r := result(cfg, j, protocol.Retry)
 			r.Exception, r.Traceback = out.exception, out.traceback
 			// Celery records the message it re-sends as a child: the task's own id.
-			r.Children = []protocol.Value{[]protocol.Value{[]protocol.Value{j.task.ID, nil}, nil}}
+			r.Children = append(j.children, []protocol.Value{[]protocol.Value{j.task.ID, nil}, nil})
 			store(r)
 		}
 		m, err := next.Encode(cfg.Encoding, now)
 		if err != nil { // what was decoded cannot be encoded by the configured serializer
-			exc := protocol.EncodeErr(err)
-			return append([]step{storeStep{failure(cfg, j, exc, "", now)}}, settleSteps(j, ackStep{})...)
+			return append(failureSteps(cfg, who, j, protocol.EncodeErr(err), "", now), settleSteps(j, ackStep{})...)
 		}
 		steps = append(steps, retryPublish(j, m))
 		return append(steps, settleSteps(j, ackStep{})...)
@@ -76,6 +100,23 @@ func plan(cfg *Config, j *job, out outcome, now time.Time) []step {
 		}
 		return []step{rejectStep{requeue: true}}
 	}
+}
+
+// failureSteps tell everybody that the task has failed: its caller, its chord, who waits for what should
+// have followed it, and its errbacks.
+func failureSteps(cfg *Config, who publisherID, j *job, exc *protocol.Exception, tb string, now time.Time) []step {
+	var steps []step
+	if j.storesErrors(cfg) {
+		rec := failure(cfg, j, exc, tb, now)
+		rec.Result.Children = j.children
+		steps = append(steps, storeStep{rec})
+	}
+	effects, err := canvas.AfterFailure(j.task, exc, tb, envFor(cfg, who, j.task, now), j.storesErrors(cfg))
+	steps = append(steps, effectSteps(effects)...)
+	if err != nil {
+		steps = append(steps, noteStep{"an errback or a step of the failed task cannot be read, so nobody is told through it", err})
+	}
+	return steps
 }
 
 // settleSteps is how the message is settled: not at all when it was acked early.
@@ -124,42 +165,39 @@ var unfinished = []protocol.State{protocol.Pending, protocol.Received, protocol.
 
 func planRevoked(cfg *Config, j *job, reason string, now time.Time) []step {
 	var steps []step
+	exc := protocol.TaskRevoked(reason)
 	if j.storesErrors(cfg) {
 		r := result(cfg, j, protocol.Revoked)
-		r.Exception, r.DateDone = protocol.TaskRevoked(reason), now
+		r.Exception, r.DateDone = exc, now
 		rec := record(j, r)
 		rec.Over = unfinished
 		steps = append(steps, storeStep{rec})
 	}
+	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc))...)
 	return append(steps, ackStep{})
 }
 
 // planRefused tells the caller, even of an ignored result, and gives the message up: with reject, so
-// that a dead-letter exchange gets it.
+// that a dead-letter exchange gets it. The task's chord is told too, which Celery leaves hanging; its chain
+// and errbacks are not, as with Celery.
 func planRefused(cfg *Config, j *job, exc *protocol.Exception, now time.Time) []step {
 	rec := failure(cfg, j, exc, "", now)
 	if rec.Result.Extended != nil {
 		rec.Result.Extended = &protocol.Extended{Unknown: true}
 	}
 	rec.Result.GroupID, rec.Result.ParentID = "", ""
-	return []step{storeStep{rec}, rejectStep{}}
+	steps := []step{storeStep{rec}}
+	if p, ok := canvas.PartOf(j.task); ok {
+		p.State, p.Exception = protocol.Failure, exc
+		steps = append(steps, partStep{part: p})
+	}
+	return append(steps, rejectStep{})
 }
 
 // planSetAside tells everybody who waits for this task or for what should have followed it, and keeps
 // the message in quarantine.
-func planSetAside(cfg *Config, j *job, exc *protocol.Exception, now time.Time) []step {
-	steps := []step{storeStep{failure(cfg, j, exc, "", now)}}
-	follow := j.task.Chain
-	if j.task.Chord != nil {
-		follow = append(follow[:len(follow):len(follow)], j.task.Chord)
-	}
-	for _, sig := range follow {
-		if id := protocol.SignatureID(sig); id != "" {
-			r := protocol.Result{TaskID: id, Status: protocol.Failure, Exception: exc, DateDone: now, ParentID: j.task.ID}
-			steps = append(steps, storeStep{resultbackend.Record{Result: r, ReplyTo: protocol.ReplyTo{Queue: j.task.ReplyTo, CorrelationID: id}}})
-		}
-	}
-	return append(steps, moveStep{quarantineOf(j.delivery.Queue), exc})
+func planSetAside(cfg *Config, who publisherID, j *job, exc *protocol.Exception, now time.Time) []step {
+	return append(failureSteps(cfg, who, j, exc, "", now), moveStep{quarantineOf(j.delivery.Queue), exc})
 }
 
 // result is the document of the job's task in the given state, without what the state adds.

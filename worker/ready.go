@@ -19,7 +19,7 @@ func (s *stats) count(k outcomeKind) {
 		s.failed.Add(1)
 	case retried:
 		s.retried.Add(1)
-	case ignored:
+	case ignored, replaced:
 		s.ignored.Add(1)
 	case rejected:
 		s.rejected.Add(1)

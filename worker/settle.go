@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/stalkworker/stalk/internal/dispatch"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -19,6 +20,9 @@ type settler struct {
 	link   publisher
 	ledger *ledger
 	stats  *stats
+	who    publisherID
+
+	dispatch *dispatch.Dispatcher // one attempt at an effect
 }
 
 // publisher is what the settler needs of the link.
@@ -43,20 +47,21 @@ var (
 // lost). When a step fails for good the message is requeued; when ctx ends first it stays unsettled and
 // returns with the connection.
 func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
+	failing := false
 	for i := 0; i < len(steps); i++ {
 		err := s.take(ctx, j, steps[i])
 		switch {
 		case err == nil:
 		case errors.Is(err, errReplace):
-			// The caller is told that its result cannot be stored; then the rest goes on.
-			bad := steps[i].(storeStep).record.Result
-			steps[i] = storeStep{failure(s.cfg, j, unstorable(err), "", time.Now())}
-			s.log.Error("the result cannot be stored; the task fails instead", append(taskAttrs(j.task), "state", bad.Status, "err", err)...)
-			if bad.Status == protocol.Failure {
-				s.log.Error("the failure cannot be stored either", append(taskAttrs(j.task), "err", err)...)
+			// Something cannot be stored or encoded as it is: the task fails with that instead.
+			if failing {
+				s.log.Error("a failure cannot be stored; nobody is told of it", append(taskAttrs(j.task), "step", fmt.Sprintf("%T", steps[i]), "err", err)...)
 				continue
 			}
-			i--
+			failing = true
+			s.log.Error("the result cannot be stored; the task fails instead", append(taskAttrs(j.task), "err", err)...)
+			instead := failureSteps(s.cfg, s.who, j, unstorable(err), "", time.Now())
+			steps, i = append(instead, settlingSteps(steps)...), -1
 		case errors.Is(err, errUnsafe):
 			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
 			s.requeue(ctx, j)
@@ -73,12 +78,31 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 	return true
 }
 
+// settlingSteps are those of steps that settle the message.
+func settlingSteps(steps []step) []step {
+	var out []step
+	for _, st := range steps {
+		switch st.(type) {
+		case ackStep, rejectStep, moveStep:
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
 func (s *settler) take(ctx context.Context, j *job, st step) error {
 	switch st := st.(type) {
 	case storeStep:
 		return s.store(ctx, j, st.record)
 	case publishStep:
 		return s.publish(ctx, j, st)
+	case effectStep:
+		return s.effect(ctx, j, st.effect)
+	case partStep:
+		return s.part(ctx, j, st)
+	case noteStep:
+		s.log.Error(st.text, append(taskAttrs(j.task), "err", st.err)...)
+		return nil
 	case ackStep:
 		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Ack(ctx) }, true)
 	case rejectStep:

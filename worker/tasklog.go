@@ -49,7 +49,7 @@ func logOutcome(log *slog.Logger, j *job, out outcome) {
 		log.Error(text, attrs...)
 	case retried:
 		log.Info(prefix+"retry: "+out.wait, append(attrs, "state", protocol.Retry, "attempt", j.task.Retries+1)...)
-	case ignored:
+	case ignored, replaced:
 		log.Info(prefix+"ignored", attrs...)
 	case rejected, requeued:
 		log.Warn(prefix+fmt.Sprint(out.err), attrs...)

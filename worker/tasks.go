@@ -82,7 +82,7 @@ func (in *intake) admit(j *job) {
 	case setAside:
 		w.stats.quarantined.Add(1)
 		w.log.Error(fmt.Sprintf("Task %s[%s] set aside in %s: %s", j.task.Display(), j.task.ID, quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
-		in.settleWith(j, planSetAside(&w.cfg, j, v.refusal, now))
+		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
 	}
 }
 
@@ -134,7 +134,7 @@ func (in *intake) execute(j *job) {
 	now := time.Now()
 	w.stats.count(out.kind)
 	logOutcome(w.log, j, out)
-	steps := plan(&w.cfg, j, out, now)
+	steps := plan(&w.cfg, w.who, j, out, now)
 
 	w.settling.acquire(context.Background())
 	if handlerEnded == nil {

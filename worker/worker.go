@@ -19,7 +19,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/internal/dispatch"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -54,6 +56,11 @@ type Config struct {
 	Extended     bool          // result_extended
 	NoRates      bool          // worker_disable_rate_limits
 
+	Routes          *canvas.Routes                 // where follow-ups go; nil: their own queue option, else "celery"
+	Tasks           map[string]canvas.TaskDefaults // publishing defaults of tasks that other workers serve; nil: none
+	InheritPriority bool                           // task_inherit_parent_priority
+	HeaderErrbacks  bool                           // task_allow_error_cb_on_chord_header
+
 	Deliveries int           // to quarantine after so many deliveries, where the broker counts; 0: 10
 	Grace      time.Duration // how long running tasks may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
@@ -68,6 +75,7 @@ type Config struct {
 type Worker struct {
 	cfg Config
 	log *slog.Logger
+	who publisherID
 
 	link     *link
 	slots    *slots
@@ -94,6 +102,9 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{})}
+	if w.cfg.Handlers, err = withBuiltins(cfg.Handlers, w); err != nil {
+		return nil, err
+	}
 	w.roster = &roster{}
 	w.slots = newSlots(cfg.Concurrency)
 	w.settling = newSlots(cfg.Settling)
@@ -101,9 +112,13 @@ func New(cfg Config) (*Worker, error) {
 	w.calendar = newCalendar()
 	w.ledger = newLedger()
 	w.revoked = newRevoked(revokedMax, revokedFor)
-	w.limiter = newLimiter(cfg.Handlers)
-	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, pid: os.Getpid()}
-	w.settler = &settler{cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats}
+	w.limiter = newLimiter(w.cfg.Handlers)
+	w.who = newPublisherID(cfg.Node)
+	w.settler = &settler{
+		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who,
+		dispatch: &dispatch.Dispatcher{Publisher: w.link, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
+	}
+	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
 	clock := newClock()
 	window := func() int { return windowFor(&w.cfg, w.calendar.len()) }
 	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats)

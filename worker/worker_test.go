@@ -86,25 +86,6 @@ func TestGarbageGoesToQuarantineAndTheNextTaskRuns(t *testing.T) {
 	})
 }
 
-func TestMessagesWithCanvasAreNotHalfDone(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		ran := false
-		r := startRig(t, nil, handlers.Func("x", func(context.Context, nothing) (int, error) { ran = true; return 1, nil }))
-		sig := protocol.ObjectOf(
-			protocol.Member{Key: "task", Value: "y"}, protocol.Member{Key: "args", Value: args()}, protocol.Member{Key: "kwargs", Value: &protocol.Object{}},
-			protocol.Member{Key: "options", Value: protocol.ObjectOf(protocol.Member{Key: "task_id", Value: "next"})})
-		r.send(protocol.Task{ID: "a", Name: "x", Chain: args(sig)})
-		synctest.Wait()
-		r.wantException("a", "NotImplementedError")
-		r.wantException("next", "NotImplementedError")
-		r.wantQueue("q", 0, 0)
-		r.wantQueue("q.quarantine", 1, 0)
-		if ran {
-			t.Error("the handler ran although its chain would have been lost")
-		}
-	})
-}
-
 func TestETAIsHeldUnackedWithoutASlot(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := startRig(t, nil, handlers.Func("double", double))
@@ -357,7 +338,7 @@ func TestAckMatrixForFailureAndTimeout(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			j := &job{task: &protocol.Task{ID: "a", Kwargs: &protocol.Object{}}, delivery: &transports.Delivery{Queue: "q"}, acked: tt.acked,
 				handler: handlers.Func("x", func(context.Context, nothing) (int, error) { return 0, nil }).With(tt.options)}
-			steps := plan(&Config{}, j, outcome{kind: tt.kind, exception: protocol.NewException("ValueError")}, time.Now())
+			steps := plan(&Config{}, publisherID{}, j, outcome{kind: tt.kind, exception: protocol.NewException("ValueError")}, time.Now())
 			if _, ok := steps[0].(storeStep); !ok {
 				t.Fatalf("the first step is %T, want the FAILURE stored", steps[0])
 			}

@@ -53,6 +53,7 @@ const (
 	Rejected  Ending = "rejected"  // given up; Exception (may be nil)
 	Requeued  Ending = "requeued"  // back to the queue
 	Ignored   Ending = "ignored"   // no trace
+	Replaced  Ending = "replaced"  // by another signature
 	// The context ended with handlers.ErrShutdown, and the handler with it: it runs again elsewhere.
 	Interrupted Ending = "interrupted"
 )
@@ -75,6 +76,9 @@ type Result struct {
 	Countdown time.Duration       // of a retry; with backoff the longest that jitter can draw
 	ETA       time.Time           // of a retry that names a time
 	Reports   []Report
+	Spawned   []handlers.Signature // what the handler sent, in order
+	Added     []handlers.Signature // what it added to its chord
+	Replaced  handlers.Signature   // what takes its place, when it ended Replaced
 }
 
 // JSON is Value as the result document holds it, in the form of Python's json.dumps.
@@ -138,6 +142,7 @@ func Run(ctx context.Context, h handlers.Handler, args ...any) Result {
 	value, err := h.Invoke()(handlers.NewContext(ctx, info, host), task)
 	result := end(info, h.Options().Retry, context.Cause(ctx), value, err)
 	result.Reports = host.close()
+	result.Spawned, result.Added = host.spawned, host.added
 	return result
 }
 
@@ -155,11 +160,14 @@ func end(info handlers.Info, policy handlers.RetryPolicy, cause error, value any
 	}
 	retry, retried := errors.AsType[*handlers.RetryError](err)
 	reject, rejected := errors.AsType[*handlers.RejectError](err)
+	replace, replaced := errors.AsType[*handlers.ReplaceError](err)
 	cut := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	failure := protocol.FromError(err)
 	switch {
 	case errors.Is(err, handlers.ErrIgnore):
 		return Result{Ending: Ignored, Err: err}
+	case replaced:
+		return Result{Ending: Replaced, Replaced: replace.Signature, Err: err}
 	case retried:
 		return again(info, policy, retry, err)
 	case errors.Is(cause, handlers.ErrShutdown) && (cut || errors.Is(err, handlers.ErrShutdown)):
@@ -230,8 +238,10 @@ func jsonText(v protocol.Value) string {
 // A recorder is the Host of one run.
 type recorder struct {
 	mu      sync.Mutex
-	reports []Report // guarded by mu
-	over    bool     // guarded by mu
+	reports []Report // guarded by mu, as all below
+	spawned []handlers.Signature
+	added   []handlers.Signature
+	over    bool
 }
 
 var _ handlers.Host = (*recorder)(nil)
@@ -251,6 +261,36 @@ func (r *recorder) Report(ctx context.Context, s protocol.State, meta protocol.V
 	}
 	r.reports = append(r.reports, Report{State: s, Meta: meta})
 	return nil
+}
+
+// Spawn records the signature. Its id is the one it names, or a made-up one.
+func (r *recorder) Spawn(ctx context.Context, s handlers.Signature) (handlers.Sent, error) {
+	return r.send(ctx, s, &r.spawned)
+}
+
+// AddToChord records the signature, as Spawn.
+func (r *recorder) AddToChord(ctx context.Context, s handlers.Signature) (handlers.Sent, error) {
+	return r.send(ctx, s, &r.added)
+}
+
+func (r *recorder) send(ctx context.Context, s handlers.Signature, to *[]handlers.Signature) (handlers.Sent, error) {
+	if err := ctx.Err(); err != nil {
+		return handlers.Sent{}, context.Cause(ctx)
+	}
+	if err := handlers.Check(s); err != nil {
+		return handlers.Sent{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.over {
+		return handlers.Sent{}, ErrOver
+	}
+	*to = append(*to, s)
+	id := protocol.SignatureID(s.Value())
+	if id == "" {
+		id = fmt.Sprintf("sent-%d", len(r.spawned)+len(r.added))
+	}
+	return handlers.Sent{ID: id, Tuple: []protocol.Value{[]protocol.Value{id, nil}, nil}}, nil
 }
 
 func (r *recorder) close() []Report {

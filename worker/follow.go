@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/stalkworker/stalk/canvas"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A publisherID is who this worker is to those who read what it publishes.
+type publisherID struct {
+	oid    string // reply_to of what has none
+	origin string // header origin
+}
+
+func newPublisherID(node string) publisherID {
+	_, host, _ := cutNode(node)
+	return publisherID{oid: newUUID(), origin: "gen" + strconv.Itoa(os.Getpid()) + "@" + host}
+}
+
+func cutNode(node string) (name, host string, ok bool) {
+	for i := range len(node) {
+		if node[i] == '@' {
+			return node[:i], node[i+1:], true
+		}
+	}
+	return "", node, false
+}
+
+// newUUID is a random UUID as Python's uuid4 prints it.
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// envFor is what canvas needs to know to publish on behalf of t.
+func envFor(cfg *Config, who publisherID, t *protocol.Task, now time.Time) *canvas.Env {
+	_, native := cfg.Results.(resultbackend.Chords)
+	return &canvas.Env{
+		NewID: newUUID, Now: now, Routes: cfg.Routes, Tasks: cfg.Tasks,
+		Parent: canvas.ParentOf(t), ReplyTo: who.oid, Origin: who.origin,
+		InheritPriority: cfg.InheritPriority, NativeChords: native, AllowErrbackOnHeader: cfg.HeaderErrbacks,
+	}
+}
+
+// effectSteps are the effects of canvas as steps.
+func effectSteps(effects []canvas.Effect) []step {
+	steps := make([]step, len(effects))
+	for i, e := range effects {
+		if p, ok := e.(canvas.Part); ok {
+			steps[i] = partStep{part: p}
+			continue
+		}
+		steps[i] = effectStep{e}
+	}
+	return steps
+}
+
+// effect performs one effect with one attempt after the other until it is safe.
+func (s *settler) effect(ctx context.Context, j *job, e canvas.Effect) error {
+	refused := 0
+	for attempt := 0; ; attempt++ {
+		err := s.attempt(ctx, func(ctx context.Context) error { return s.dispatch.Do(ctx, e, time.Now()) })
+		var encode *protocol.EncodeError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge):
+			return fmt.Errorf("%w: %w", errReplace, err)
+		case errors.Is(err, transports.ErrRefused):
+			if refused++; refused >= publishTries {
+				return fmt.Errorf("%w: %w", errUnsafe, err)
+			}
+		}
+		if attempt == 0 {
+			s.log.Warn("what follows the task is not safe yet", append(taskAttrs(j.task), "effect", fmt.Sprintf("%T", e), "err", err)...)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, settleBase, settleMax))) {
+			return fmt.Errorf("%w: %w", errEnd, err)
+		}
+	}
+}
+
+// part reports that a task of a chord's header ended. When it was the last one this worker publishes the
+// body, or tells everybody that the chord has failed. It returns when the chord needs nothing more from
+// this part: while another worker holds the claim it waits, for if that one dies somebody must still
+// publish the body, and our message must not be settled before.
+func (s *settler) part(ctx context.Context, j *job, p partStep) error {
+	chords, ok := s.cfg.Results.(resultbackend.Chords)
+	if !ok {
+		return nil // celery.chord_unlock watches the results
+	}
+	m := resultbackend.Member{
+		GroupID: p.part.GroupID, TaskID: p.part.TaskID, Index: p.part.Index,
+		State: p.part.State, Value: p.value, Exception: p.part.Exception,
+	}
+	for attempt := 0; ; attempt++ {
+		var tally resultbackend.Tally
+		err := s.attempt(ctx, func(ctx context.Context) (err error) {
+			tally, err = chords.Count(ctx, m)
+			return err
+		})
+		wait := jitter(backoff(attempt, settleBase, settleMax))
+		var encode *protocol.EncodeError
+		switch {
+		case err == nil && (tally.State == resultbackend.Open || tally.State == resultbackend.Finished):
+			return nil
+		case err == nil && tally.State == resultbackend.Claimed:
+			err = s.complete(ctx, j, p.part, tally.Claim)
+			if err == nil || errors.Is(err, errEnd) || errors.Is(err, errUnsafe) {
+				return err
+			}
+			s.log.Warn("the chord's body is not safe yet", append(taskAttrs(j.task), "group", m.GroupID, "err", err)...)
+		case err == nil: // Busy
+			attempt, wait = 0, tally.Wait
+		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge):
+			return fmt.Errorf("%w: %w", errReplace, err)
+		case attempt == 0:
+			s.log.Warn("the chord's part is not counted yet", append(taskAttrs(j.task), "group", m.GroupID, "err", err)...)
+		}
+		if !sleep(ctx, wait) {
+			return fmt.Errorf("%w: chord part of group %s", errEnd, m.GroupID)
+		}
+	}
+}
+
+// complete ends a chord whose claim is ours: by its body, or by telling everybody that it has failed.
+func (s *settler) complete(ctx context.Context, j *job, p canvas.Part, claim resultbackend.Claim) error {
+	header, err := claim.Results(ctx) // waits for tasks inside of groups, within bounds of its own
+	var join *resultbackend.JoinError
+	if err != nil && !errors.As(err, &join) {
+		return err
+	}
+	env := envFor(s.cfg, s.who, j.task, time.Now())
+	var effects []canvas.Effect
+	failed := true
+	switch {
+	case join != nil:
+		effects, err = canvas.ChordFailed(p, canvas.JoinErrorText(join.Exception), join.Exception, env)
+	case header.Failed != nil:
+		exc := header.Failed.Exception
+		effects, err = canvas.ChordFailed(p, canvas.DependencyText(header.Failed.TaskID, exc), exc, env)
+	default:
+		plan, bodyErr := canvas.Body(p, header.Values, env)
+		if effects, failed = plan.Effects, bodyErr != nil; failed {
+			effects, err = canvas.ChordFailed(p, canvas.CallbackErrorText(bodyErr), protocol.FromError(bodyErr), env)
+		}
+	}
+	if err != nil && failed {
+		s.log.Error("somebody who waits for a failed chord could not be told", append(taskAttrs(j.task), "group", p.GroupID, "err", err)...)
+	}
+	if err := s.attempt(ctx, claim.Renew); err != nil {
+		return err // with ErrClaimLost somebody else publishes; our part asks again either way
+	}
+	for _, st := range effectSteps(effects) {
+		if err := s.take(ctx, j, st); err != nil {
+			return err
+		}
+	}
+	end := claim.Finish
+	if failed {
+		end = claim.Fail
+		s.log.Error("chord failed", append(taskAttrs(j.task), "group", p.GroupID)...)
+	}
+	if err := s.attempt(ctx, end); err != nil && !errors.Is(err, resultbackend.ErrClaimLost) {
+		return err
+	}
+	return nil
+}
