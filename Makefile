@@ -57,6 +57,7 @@ fuzz:
 .PHONY: bench
 bench: build .build/testservers
 	@scripts/setup.sh
+	@$(GO) build -o .build/photo ./demo/photo
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 
 ## setup: installs redis-server, rabbitmq-server and .build/venv where they are missing

@@ -6,8 +6,9 @@
 // separated by spaces: parts of one run that must not see each other.
 //
 // CMD finds them in CELERY_REDIS_URL and CELERY_AMQP_URL, and a Python with Celery in STALK_PYTHON (.build/venv,
-// unless it is set already). Both servers are ended by their process ids when CMD ends or at SIGINT, SIGTERM
-// or SIGHUP, which CMD receives first. The exit code is CMD's; 70 when a server does not start.
+// unless it is set already). STALK_REDIS_PID and STALK_AMQP_PID are process ids of servers, for measuring.
+// All are ended by their process ids when CMD ends or at SIGINT, SIGTERM or SIGHUP, which CMD receives first.
+// The exit code is CMD's; 70 when a server does not start.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -63,6 +65,7 @@ func run() (code int) {
 				}
 				running = append(running, srv)
 				redisURLs = append(redisURLs, srv.URL)
+				env = append(env, "STALK_REDIS_PID="+strconv.Itoa(srv.PID()))
 			}
 			if *amqp {
 				for i := 2; i <= *shards; i++ { // the first has "/"
@@ -74,6 +77,7 @@ func run() (code int) {
 				}
 				running = append(running, srv)
 				amqpURLs = append(amqpURLs, srv.URL)
+				env = append(env, "STALK_AMQP_PID="+strconv.Itoa(srv.PID()))
 				for _, v := range vhosts {
 					amqpURLs = append(amqpURLs, strings.TrimSuffix(srv.URL, "/")+v)
 				}
