@@ -33,7 +33,8 @@ type Destination struct {
 // Routes is where tasks go: task_queues, task_routes and their defaults. It is immutable and safe for
 // concurrent use. A nil *Routes is an app without settings.
 type Routes struct {
-	queues          map[string]*Queue
+	queues          map[string]*Queue // by name, and by alias
+	order           []string          // their names as declared
 	routers         []router
 	defaultQueue    string
 	defaultExchange string
@@ -48,6 +49,7 @@ type Routes struct {
 // appDefaults are the routes of an app without settings.
 var appDefaults = &Routes{
 	queues:       map[string]*Queue{"celery": {Name: "celery", Exchange: "celery", ExchangeType: "direct", RoutingKey: "celery"}},
+	order:        []string{"celery"},
 	defaultQueue: "celery", defaultExchange: "celery", defaultType: "direct", defaultKey: "celery", createMissing: true,
 }
 
@@ -68,6 +70,18 @@ func (rt *Routes) Queue(name string) (Queue, bool) {
 		return Queue{}, false
 	}
 	return *q, true
+}
+
+// Queues are the declared queues, in their order: those a worker without -Q consumes.
+func (rt *Routes) Queues() []Queue {
+	if rt == nil {
+		rt = appDefaults
+	}
+	out := make([]Queue, len(rt.order))
+	for i, name := range rt.order {
+		out[i] = *rt.queues[name]
+	}
+	return out
 }
 
 // Quorum reports whether a declared queue is a quorum queue (see Env.NativeDelay).

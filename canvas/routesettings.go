@@ -74,6 +74,7 @@ func ParseRoutes(settings map[string]any) (*Routes, error) {
 			Quorum:    s.text("task_default_queue_type", "classic") == "quorum",
 			Arguments: rt.arguments(nil),
 		}
+		rt.order = []string{rt.defaultQueue}
 	}
 	s.routes(rt)
 	if err := errors.Join(s.errs...); err != nil {
@@ -118,7 +119,8 @@ func (s *routeSettings) queues(rt *Routes) {
 	switch v := s.values["task_queues"].(type) {
 	case nil:
 	case map[string]any:
-		for name, d := range v {
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			d := v[name]
 			m, ok := d.(map[string]any)
 			if !ok && d != nil {
 				s.bad("task_queues", "the entry of %q is a %T, want a mapping", name, d)
@@ -168,6 +170,9 @@ func (s *routeSettings) queue(rt *Routes, name string, m map[string]any, key str
 	q.Arguments = rt.arguments(s.arguments(name, m))
 	kind, _ := q.Arguments.Get("x-queue-type")
 	q.Quorum = kind == "quorum"
+	if rt.queues[name] == nil {
+		rt.order = append(rt.order, name)
+	}
 	rt.queues[name] = q
 	if alias := text("alias"); alias != "" {
 		rt.queues[alias] = q

@@ -52,9 +52,13 @@ func TestQueuesAsCeleryDeclaresThem(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := settingsOf(t, tt.text)
-			got, err := readQueues(s).selected(tt.only, nil)
-			if err != nil || len(s.errs) > 0 {
-				t.Fatal(err, s.errs)
+			rt, err := routes(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := selected(rt, tt.only, nil)
+			if err != nil {
+				t.Fatal(err)
 			}
 			if diff := cmp.Diff(tt.want, got, cmp.Comparer(func(a, b *protocol.Object) bool { return cmp.Equal(a.Members(), b.Members()) })); diff != "" {
 				t.Errorf("queues (-want +got):\n%s", diff)

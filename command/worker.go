@@ -253,9 +253,14 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		try(checkSerializer(name))
 	}
 
-	q := readQueues(s)
-	cfg.Queues, err = q.selected(list(c.StringSlice("queues")), list(c.StringSlice("exclude-queues")))
-	try(err)
+	if cfg.Routes, err = routes(s); err != nil {
+		try(err)
+	} else {
+		cfg.Queues, err = selected(cfg.Routes, list(c.StringSlice("queues")), list(c.StringSlice("exclude-queues")))
+		try(err)
+	}
+	cfg.InheritPriority = s.flag("task_inherit_parent_priority", false)
+	cfg.HeaderErrbacks = s.flag("task_allow_error_cb_on_chord_header", false)
 
 	transport, err := broker(c, s, cfg.Node, log)
 	try(err)

@@ -157,6 +157,9 @@ func (f hostFunc) Report(_ context.Context, s protocol.State, meta protocol.Valu
 	return f(s, meta)
 }
 
+func (f hostFunc) Spawn(context.Context, Signature) (Sent, error)      { return Sent{}, ErrNoTask }
+func (f hostFunc) AddToChord(context.Context, Signature) (Sent, error) { return Sent{}, ErrNoTask }
+
 func TestReport(t *testing.T) {
 	t.Parallel()
 	if err := Progress(t.Context(), nil); !errors.Is(err, ErrNoTask) {

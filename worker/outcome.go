@@ -34,6 +34,7 @@ type outcome struct {
 	traceback string
 	expected  bool            // failed with an error the handler declared as expected
 	eta       time.Time       // of retried; zero: at once
+	next      *protocol.Task  // of retried: what runs next, with its new arguments; nil: the same again
 	wait      string          // of retried: "in 2s", for log and traceback
 	effects   []canvas.Effect // of replaced
 	err       error           // of requeued, interrupted: why
@@ -119,6 +120,9 @@ func failedWith(j *job, err error) outcome {
 // retryOutcome asks for another run, unless there were enough: then it is the cause that fails, or
 // MaxRetriesExceededError when there is none (Task.retry in celery/app/task.py).
 func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcome {
+	if e.Max != nil {
+		p.Max = e.Max
+	}
 	if limit, unlimited := p.Limit(); !unlimited && j.task.Retries+1 > limit {
 		if e.Cause != nil {
 			return failedWith(j, e.Cause)
@@ -127,6 +131,13 @@ func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcom
 			j.task.Name, j.task.ID, protocol.ReprArgs(j.task.Args), protocol.Repr(j.task.Kwargs))))
 	}
 	out := outcome{kind: retried}
+	if e.Args != nil || e.Kwargs != nil {
+		next, err := withArguments(j.task, e.Args, e.Kwargs)
+		if err != nil {
+			return failedWith(j, protocol.EncodeErr(err))
+		}
+		out.next = next
+	}
 	switch {
 	case !e.ETA.IsZero():
 		out.eta = e.ETA
@@ -134,7 +145,7 @@ func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcom
 		out.eta = time.Now().Add(e.In)
 	case e.In < 0:
 		out.eta = time.Now().Add(p.Wait())
-		e = &handlers.RetryError{Cause: e.Cause, In: p.Wait()}
+		e = &handlers.RetryError{Cause: e.Cause, In: p.Wait()} // for its text
 	}
 	out.wait = e.Error()
 	last := "celery.exceptions.Retry: " + out.wait
@@ -157,4 +168,25 @@ func signatureOf(s handlers.Signature) (canvas.Signature, error) {
 		return known, nil
 	}
 	return canvas.Parse(s.Value())
+}
+
+// withArguments is t called with other arguments; what stays nil stays as it was.
+func withArguments(t *protocol.Task, args []any, kwargs map[string]any) (*protocol.Task, error) {
+	next := *t
+	next.ArgsRepr, next.KwargsRepr = "", ""
+	if args != nil {
+		v, err := protocol.FromGo(args)
+		if err != nil {
+			return nil, err
+		}
+		next.Args = v.([]protocol.Value)
+	}
+	if kwargs != nil {
+		v, err := protocol.FromGo(kwargs)
+		if err != nil {
+			return nil, err
+		}
+		next.Kwargs = v.(*protocol.Object)
+	}
+	return &next, nil
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 	case replaced:
 		return append(effectSteps(out.effects), settleSteps(j, ackStep{})...)
 	case retried:
-		next := j.task.Retried(out.eta, j.ignored(cfg))
+		next := cmp.Or(out.next, j.task).Retried(out.eta, j.ignored(cfg))
 		if j.storesErrors(cfg) {
 			r := result(cfg, j, protocol.Retry)
 			r.Exception, r.Traceback = out.exception, out.traceback

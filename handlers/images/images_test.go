@@ -415,6 +415,8 @@ func TestCancellationStopsEveryStage(t *testing.T) {
 }
 
 type host struct {
+	handlers.Host // nil: nothing else is asked of it
+
 	mu   sync.Mutex
 	seen []protocol.Value
 	err  error
