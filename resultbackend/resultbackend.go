@@ -45,6 +45,21 @@ type Loader interface {
 	Load(ctx context.Context, taskID string) (protocol.Result, error)
 }
 
+// Waiter is implemented by backends that tell when a task has ended, so that nobody needs to ask again and
+// again.
+type Waiter interface {
+	// Wait blocks until the task is in a ready state and returns its record, as Load would; at once when it
+	// is there already. It may be called by many at a time. An error wraps that of ctx when ctx has ended, or
+	// ErrUnavailable when the store is found to be away or closed: waiting again later misses nothing.
+	Wait(ctx context.Context, taskID string) (protocol.Result, error)
+}
+
+// Forgetter is implemented by backends that can delete a record before its time.
+type Forgetter interface {
+	// Forget deletes what is stored for the task; nothing there is no error.
+	Forget(ctx context.Context, taskID string) error
+}
+
 // Allows reports whether the record may replace one of state old (PENDING: there is none): nothing
 // replaces SUCCESS, and Over names what else it must be. A state alone decides; whoever stores must see
 // to it that nobody writes in between.

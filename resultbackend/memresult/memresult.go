@@ -33,8 +33,10 @@ type Backend struct {
 }
 
 var (
-	_ resultbackend.Backend = (*Backend)(nil)
-	_ resultbackend.Loader  = (*Backend)(nil)
+	_ resultbackend.Backend   = (*Backend)(nil)
+	_ resultbackend.Loader    = (*Backend)(nil)
+	_ resultbackend.Waiter    = (*Backend)(nil)
+	_ resultbackend.Forgetter = (*Backend)(nil)
 )
 
 // New returns an empty store.
@@ -76,9 +78,14 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 	}
 	b.docs[r.Result.TaskID] = data
 	b.history = append(b.history, r)
+	b.wake()
+	return nil
+}
+
+// wake lets everybody who waits look again. It is called with mu held.
+func (b *Backend) wake() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-	return nil
 }
 
 // Load is the record as a client reads it.
@@ -100,17 +107,25 @@ func (b *Backend) Load(ctx context.Context, taskID string) (protocol.Result, err
 
 // Wait blocks until the task has ended (a ready state), as AsyncResult.get does.
 func (b *Backend) Wait(ctx context.Context, taskID string) (protocol.Result, error) {
-	return b.WaitFor(ctx, taskID, protocol.State.Ready)
+	return b.wait(ctx, taskID, protocol.State.Ready, b.usable)
 }
 
-// WaitFor blocks until the record's state is as wanted. A state that was soon followed by another one
-// can be missed; see Records.
+// WaitFor blocks until the record's state is as wanted, whatever Away says. A state that was soon followed
+// by another one can be missed; see Records.
 func (b *Backend) WaitFor(ctx context.Context, taskID string, want func(protocol.State) bool) (protocol.Result, error) {
+	return b.wait(ctx, taskID, want, func() error { return nil })
+}
+
+func (b *Backend) wait(ctx context.Context, taskID string, want func(protocol.State) bool, usable func() error) (protocol.Result, error) {
 	for {
 		b.mu.Lock()
 		doc, there := b.docs[taskID]
 		changed := b.changed
+		err := usable()
 		b.mu.Unlock()
+		if err != nil {
+			return protocol.Result{}, err
+		}
 		if there {
 			if r, err := decode(doc); err != nil || want(r.Status) {
 				return r, err
@@ -122,6 +137,20 @@ func (b *Backend) WaitFor(ctx context.Context, taskID string, want func(protocol
 			return protocol.Result{}, fmt.Errorf("memresult: waiting for task %q: %w", taskID, ctx.Err())
 		}
 	}
+}
+
+// Forget deletes the record; its history stays.
+func (b *Backend) Forget(ctx context.Context, taskID string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.usable(); err != nil {
+		return err
+	}
+	delete(b.docs, taskID)
+	return nil
 }
 
 // Records is every write of the task that was not suppressed, oldest first; of all tasks when taskID is "".
@@ -142,11 +171,12 @@ func (b *Backend) States(taskID string) []protocol.State {
 	return states
 }
 
-// Away makes every Store and Load fail with ErrUnavailable until Away(false).
+// Away makes every Store, Load and Wait fail with ErrUnavailable until Away(false).
 func (b *Backend) Away(away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.away = away
+	b.wake()
 }
 
 // Fail lets the next n stores (n negative: all until Fail(0, nil)) return err, which should wrap what the
@@ -169,6 +199,7 @@ func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
+	b.wake()
 	return nil
 }
 

@@ -61,11 +61,14 @@ type Backend struct {
 	claimLife    time.Duration
 
 	unscripted atomic.Bool // set once when the server forbids scripts
+	waits      *listener
 }
 
 var (
-	_ resultbackend.Backend = (*Backend)(nil)
-	_ resultbackend.Loader  = (*Backend)(nil)
+	_ resultbackend.Backend   = (*Backend)(nil)
+	_ resultbackend.Loader    = (*Backend)(nil)
+	_ resultbackend.Waiter    = (*Backend)(nil)
+	_ resultbackend.Forgetter = (*Backend)(nil)
 )
 
 // New checks cfg and returns a Backend, which connects when it is first used.
@@ -102,7 +105,7 @@ func New(cfg Config) (*Backend, error) {
 		groupExpires = max(chordExpires, expires) // users may read it as well
 	}
 	client := opts.Client(0, redisopt.Tune{})
-	return &Backend{
+	b := &Backend{
 		client:   client,
 		batch:    batcher{client: client},
 		address:  opts.String(),
@@ -120,7 +123,9 @@ func New(cfg Config) (*Backend, error) {
 		ordered:      ordered,
 		joinTimeout:  join,
 		claimLife:    max(5*time.Second, (2 * join).Truncate(time.Second)),
-	}, nil
+	}
+	b.waits = newListener(client, b.decode)
+	return b, nil
 }
 
 // keyPrefix reads global_keyprefix: Celery sets an underscore behind it unless it ends in a separator.
@@ -168,8 +173,9 @@ func (b *Backend) String() string { return b.address }
 // Warnings are what should be told at start about these settings.
 func (b *Backend) Warnings() []string { return b.warnings }
 
-// Close ends the connections. Stores and Loads after it are ErrUnavailable.
+// Close ends the connections. Stores, Loads and Waits after it, and Waits under way, are ErrUnavailable.
 func (b *Backend) Close() error {
+	b.waits.close()
 	if err := b.client.Close(); err != nil && !errors.Is(err, redis.ErrClosed) {
 		return fmt.Errorf("redisresult: %v", err)
 	}

@@ -58,6 +58,14 @@ func Run(t *testing.T, f Factory) {
 		{"a context that is over ends Store at once", false, overContext},
 		{"after Close Store is ErrUnavailable", false, closed},
 		{"many stores at once all arrive", false, together},
+		{"Wait returns the end and nothing before it", true, waitEnds},
+		{"Wait returns at once what is there", true, waitThere},
+		{"many wait at once, some for the same task", true, waitMany},
+		{"no end is missed between reading and listening", true, waitRace},
+		{"a context that is over ends Wait, and nobody else's", true, waitOver},
+		{"after Close Wait is ErrUnavailable", true, waitClosed},
+		{"Wait goes on after the store was away", true, waitAway},
+		{"what is forgotten is ErrNotFound", true, forgotten},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bench{T: t, Backend: f(t)}
@@ -77,6 +85,18 @@ func Run(t *testing.T, f Factory) {
 	}
 	t.Run("no goroutine is left", func(t *testing.T) {
 		ignore := goleak.IgnoreCurrent()
+		t.Run("after waiting", func(t *testing.T) {
+			b := &bench{T: t, Backend: f(t)}
+			if w, ok := b.Backend.Backend.(resultbackend.Waiter); ok {
+				b.store(b.success("a", int64(1)))
+				if _, err := w.Wait(b.ctx(), "a"); err != nil {
+					t.Errorf("Wait: %v", err)
+				}
+			}
+			if err := b.Close(); err != nil {
+				t.Errorf("Close: %v", err)
+			}
+		})
 		t.Run("after some stores", func(t *testing.T) {
 			b := &bench{T: t, Backend: f(t)}
 			b.store(b.success("a", int64(1)))
