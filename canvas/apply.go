@@ -46,19 +46,6 @@ func Apply(s Signature, args []protocol.Value, kwargs, options *protocol.Object,
 		return Plan{}, err
 	}
 	r := newRun(env)
-	call := r.callOptions(options)
-	res := r.apply(r.parse(s.Value(), s.name(), 0), args, kwargs, call)
+	res := r.apply(r.parse(s.Value(), s.name(), 0), args, kwargs, options)
 	return r.plan(res)
-}
-
-// callOptions reads the signatures among the options of a call.
-func (r *run) callOptions(o *protocol.Object) *protocol.Object {
-	if o == nil {
-		return nil
-	}
-	carrier := protocol.ObjectOf(
-		protocol.Member{Key: "task", Value: "options"}, protocol.Member{Key: "args", Value: nil},
-		protocol.Member{Key: "kwargs", Value: nil}, protocol.Member{Key: "options", Value: o},
-	)
-	return r.parse(carrier, "call", 0).options
 }

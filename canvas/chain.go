@@ -32,10 +32,10 @@ type prepare struct {
 	args      []protocol.Value
 	kwargs    *protocol.Object
 	root      string
-	linkError []*sig
+	linkError []protocol.Value
 	lastID    string
 	group     string
-	chord     *sig
+	chord     protocol.Value
 	index     int
 	clone     bool
 }
@@ -195,10 +195,10 @@ func (r *run) unchain(s *sig) []*sig {
 	if len(tasks) == 0 {
 		return tasks
 	}
-	for _, cb := range s.linked("link") {
+	for _, cb := range maybeList(orNil(s.options, "link")) {
 		r.link(tasks[len(tasks)-1], cb)
 	}
-	for _, cb := range s.linked("link_error") {
+	for _, cb := range maybeList(orNil(s.options, "link_error")) {
 		for _, t := range tasks {
 			r.linkError(t, cb)
 		}
@@ -273,10 +273,13 @@ func (r *run) applyChain(s *sig, args []protocol.Value, kwargs, call *protocol.O
 	step := prepare{
 		kwargs: kwargs, clone: true, index: -1,
 		root: p.id("root_id"), group: p.id("group_id"), lastID: p.id("task_id"),
-		chord: r.chordOption(p), linkError: r.sigList(p.pop("link_error"), "celery.chain.options.link_error"),
+		chord: p.pop("chord"), linkError: maybeList(p.pop("link_error")),
 	}
 	p.pop("parent_id")
-	link := r.sigList(p.pop("link"), "celery.chain.options.link")
+	link := maybeList(p.pop("link"))
+	if !truthy(step.chord) {
+		step.chord = nil
+	}
 	if n := p.whole("group_index"); n != nil {
 		step.index = *n
 	}
@@ -313,42 +316,4 @@ func (r *run) applyChain(s *sig, args []protocol.Value, kwargs, call *protocol.O
 		return res
 	}
 	return results[0]
-}
-
-// chordOption takes the chord out of the options of a chain.
-func (r *run) chordOption(p *options) *sig {
-	switch v := p.pop("chord").(type) {
-	case nil:
-		return nil
-	case *sig:
-		return v
-	default:
-		if truthy(v) {
-			p.bad("chord", v, "a signature")
-		}
-		return nil
-	}
-}
-
-// sigList is maybe_list of an option that holds signatures.
-func (r *run) sigList(v protocol.Value, part string) []*sig {
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case *sig:
-		return []*sig{v}
-	case []protocol.Value:
-		out := make([]*sig, 0, len(v))
-		for _, e := range v {
-			s, ok := e.(*sig)
-			if !ok {
-				r.fail(part, errors.New("holds something that is no signature"))
-				return nil
-			}
-			out = append(out, s)
-		}
-		return out
-	}
-	r.fail(part, errors.New("is no list of signatures"))
-	return nil
 }

@@ -207,13 +207,12 @@ func (r *run) addBodyCallbacks(body *sig, o *protocol.Object) *sig {
 	linkError, _ := o.Get("link_error")
 	o.Delete("link")
 	o.Delete("link_error")
-	callbacks := r.sigList(link, "celery.chord.options.link")
-	errbacks := r.sigList(linkError, "celery.chord.options.link_error")
+	callbacks, errbacks := maybeList(link), maybeList(linkError)
 	if len(callbacks) > 0 || len(errbacks) > 0 {
 		body = r.cloneMembers(body)
 	}
-	for _, cb := range callbacks {
-		cb = r.cloneMembers(r.live(cb))
+	for _, v := range callbacks {
+		cb := r.cloneMembers(r.callback(v))
 		if body.isEmptyGroup() {
 			r.addTo(body, "link", cb)
 		} else {
@@ -222,7 +221,7 @@ func (r *run) addBodyCallbacks(body *sig, o *protocol.Object) *sig {
 	}
 	for _, eb := range errbacks {
 		if body.class == groupClass {
-			r.linkErrorToBody(body, r.live(eb), true)
+			r.linkErrorToBody(body, r.callback(eb), true)
 		} else {
 			r.addTo(body, "link_error", eb)
 		}

@@ -11,7 +11,7 @@ import (
 type frozen struct {
 	id       string
 	group    string
-	chord    *sig
+	chord    protocol.Value // signature of the body; nil: none
 	rootID   string
 	parentID string
 	index    int // of the group; -1: none

@@ -129,12 +129,26 @@ func (c *goldenCase) env(t testing.TB, now time.Time, replyTo string) *Env {
 	return env
 }
 
+// lenient are the cases in which Celery fails a task, or loses a key, over what can well be understood.
+var lenient = map[string]string{
+	"raw: unknown keys, after a task":            "a copy keeps keys that nobody here knows",
+	"raw: null arguments, after a task":          "null arguments are none",
+	"raw: null arguments, as a callback":         "null arguments are none",
+	"raw: a null id, after a task":               "a null id is none",
+	"raw: stamps without a value":                "a stamp without a value is left out",
+	"raw: stamps without a value, after a task":  "a stamp without a value is left out",
+	"raw: stamps without a value, as a callback": "a stamp without a value is left out",
+}
+
 func TestGolden(t *testing.T) {
 	t.Parallel()
 	g := golden(t)
 	extras := map[string]bool{}
 	for _, c := range g.Cases {
 		t.Run(c.name, func(t *testing.T) {
+			if why, ok := lenient[c.name]; ok {
+				t.Skip("more lenient than Celery: " + why + " (TestLenient)")
+			}
 			for i, s := range c.steps {
 				op := text(s, "op")
 				got, want := runStep(t, c, g.Now, s), wanted(s)
@@ -191,12 +205,18 @@ func runStep(t *testing.T, c *goldenCase, now time.Time, s *protocol.Object) out
 	if op == "apply" {
 		env := c.env(t, now, "oid-client")
 		wire, _ := s.Get("sig")
+		var p Plan
 		sig, err := Parse(wire)
-		if err != nil {
-			t.Fatal(err)
+		if err == nil {
+			args, kwargs, options := callOf(s)
+			p, err = Apply(sig, args, kwargs, options, env)
 		}
-		args, kwargs, options := callOf(s)
-		p, err := Apply(sig, args, kwargs, options, env)
+		if failed, _ := s.Get("error"); failed != nil {
+			if err == nil {
+				t.Fatalf("no error, and Celery has %s", mustJSON(t, failed))
+			}
+			return wanted(s) // what Celery had sent before it noticed is not sent
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,6 +259,12 @@ func runStep(t *testing.T, c *goldenCase, now time.Time, s *protocol.Object) out
 	case "success":
 		value, _ := s.Get("value")
 		effects, children, err := AfterSuccess(task, value, env)
+		if failed, _ := s.Get("error"); failed != nil {
+			if err == nil {
+				t.Fatalf("no error, and Celery has %s", mustJSON(t, failed))
+			}
+			return wanted(s)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,11 +397,10 @@ func effectValues(t *testing.T, env *Env, effects []Effect) []protocol.Value {
 			if e.Extended != nil {
 				name = e.Extended.Name
 			}
-			object("store", "id", e.TaskID, "group", e.GroupID, "parent", e.ParentID, "traceback", e.Traceback != "", "name", name,
-				"exception", protocol.ObjectOf(
-					protocol.Member{Key: "module", Value: e.Exception.Module},
-					protocol.Member{Key: "type", Value: e.Exception.Type},
-					protocol.Member{Key: "args", Value: e.Exception.Args}))
+			object("store", "id", e.TaskID, "group", e.GroupID, "parent", e.ParentID, "exception", protocol.ObjectOf(
+				protocol.Member{Key: "module", Value: e.Exception.Module},
+				protocol.Member{Key: "type", Value: e.Exception.Type},
+				protocol.Member{Key: "args", Value: e.Exception.Args}), "traceback", e.Traceback != "", "name", name)
 		default:
 			t.Fatalf("unknown effect %T", e)
 		}
@@ -406,14 +431,14 @@ func withoutExtras(got, want outcome, op string) (outcome, bool) {
 
 var madeID = regexp.MustCompile(`\bw-\d+`)
 
-// canonical is a text in which equal outcomes are equal: keys sorted, ids numbered as they appear, the
-// brackets of argsrepr (a matter of which kind of Python sequence it was) made alike.
+// canonical is a text in which equal outcomes are equal: ids numbered as they appear, the brackets of
+// argsrepr (a matter of which kind of Python sequence it was) made alike. Keys keep their order.
 func canonical(t *testing.T, o outcome) string {
 	t.Helper()
 	var b strings.Builder
 	for _, e := range append(o.effects, "children", o.children, "result", o.result) {
 		var pretty bytes.Buffer
-		if err := json.Indent(&pretty, mustJSON(t, sorted(e)), "", " "); err != nil {
+		if err := json.Indent(&pretty, mustJSON(t, alike(e)), "", " "); err != nil {
 			t.Fatal(err)
 		}
 		b.Write(pretty.Bytes())
@@ -430,22 +455,22 @@ func canonical(t *testing.T, o outcome) string {
 
 var brackets = strings.NewReplacer(",)", ")", "[", "(", "]", ")")
 
-func sorted(v protocol.Value) protocol.Value {
+func alike(v protocol.Value) protocol.Value {
 	switch v := v.(type) {
 	case []protocol.Value:
 		out := make([]protocol.Value, len(v))
 		for i, e := range v {
-			out[i] = sorted(e)
+			out[i] = alike(e)
 		}
 		return out
 	case *protocol.Object:
-		members := slices.SortedFunc(slices.Values(v.Members()), func(a, b protocol.Member) int { return cmp.Compare(a.Key, b.Key) })
+		members := slices.Clone(v.Members())
 		out := &protocol.Object{}
 		for _, m := range members {
 			if s, ok := m.Value.(string); ok && (m.Key == "argsrepr" || m.Key == "kwargsrepr") {
 				m.Value = brackets.Replace(s)
 			}
-			out.Set(m.Key, sorted(m.Value))
+			out.Set(m.Key, alike(m.Value))
 		}
 		return out
 	}

@@ -49,7 +49,6 @@ func (r *run) applyGroup(s *sig, args []protocol.Value, kwargs, call *protocol.O
 	if p.err != nil && r.err == nil {
 		r.err = p.err
 	}
-	p.o.Set("add_to_parent", false)
 
 	members, results := r.prepareMembers(s, gid, root, nil, nil, 0)
 	size := 0
@@ -65,8 +64,8 @@ func (r *run) applyGroup(s *sig, args []protocol.Value, kwargs, call *protocol.O
 		if body != nil && i == len(members)-1 && r.env.NativeChords {
 			r.emit(ChordSize{GroupID: gid, N: size})
 		}
-		p.o.Set("chord", body)
-		r.apply(m, args, kwargs, p.o)
+		each := protocol.ObjectOf(protocol.Member{Key: "add_to_parent", Value: false}, protocol.Member{Key: "chord", Value: body})
+		r.apply(m, args, kwargs, with(each, p.o.Members()...))
 	}
 	res := &result{id: gid, group: true, results: results}
 	if len(results) == 1 && results[0].group {

@@ -9,57 +9,61 @@ import (
 	"github.com/stalkworker/stalk/protocol"
 )
 
-// linked are the callbacks under an option, one or a list of them.
-func (s *sig) linked(key string) []*sig {
-	v, _ := s.options.Get(key)
-	switch v := v.(type) {
-	case *sig:
-		return []*sig{v}
-	case []protocol.Value:
-		return sigs(&list{items: v})
+// Callbacks are kept as they came, a plain value or a signature that this package made, and read only where
+// Celery reads them.
+
+// callback is maybe_signature of a callback.
+func (r *run) callback(v protocol.Value) *sig {
+	if s, ok := v.(*sig); ok {
+		return r.live(s)
 	}
-	return nil
+	return r.live(r.parse(v, "callback", 0))
 }
 
-// listOption is _with_list_option.
-func (s *sig) listOption(key string) []protocol.Value {
-	v, _ := s.options.Get(key)
+// maybeList is Celery's: null is none, a list is itself, anything else a list of one.
+func maybeList(v protocol.Value) []protocol.Value {
 	switch v := v.(type) {
 	case nil:
 		return nil
 	case []protocol.Value:
-		return slices.Clone(v)
+		return v
 	}
 	return []protocol.Value{v}
 }
 
-// extend appends to a list option.
-func (s *sig) extend(key string, more []*sig) {
-	items := s.listOption(key)
-	for _, m := range more {
-		items = append(items, m)
+func orNil(o *protocol.Object, key string) protocol.Value {
+	v, _ := o.Get(key)
+	return v
+}
+
+// extend is extend_list_option.
+func (s *sig) extend(key string, more []protocol.Value) {
+	s.options.Set(key, slices.Concat(maybeList(orNil(s.options, key)), more))
+}
+
+// addTo is append_to_list_option: what is in the list already is not added again.
+func (r *run) addTo(s *sig, key string, callback protocol.Value) {
+	items := maybeList(orNil(s.options, key))
+	if !r.contains(items, callback) {
+		items = append(slices.Clip(items), callback)
 	}
 	s.options.Set(key, items)
 }
 
-// addTo is append_to_list_option: what is in the list already is not added again.
-func (r *run) addTo(s *sig, key string, callback *sig) {
-	items := s.listOption(key)
-	for _, have := range items {
-		r.spend()
-		if h, ok := have.(*sig); ok && equal(h, callback) {
-			s.options.Set(key, items)
-			return
-		}
+// contains is Python's in: a list holds something equal.
+func (r *run) contains(items []protocol.Value, v protocol.Value) bool {
+	if len(items) == 0 {
+		return false
 	}
-	s.options.Set(key, append(items, callback))
+	v = r.wire(v)
+	return slices.ContainsFunc(items, func(have protocol.Value) bool { return equal(r.wire(have), v) })
 }
 
 // link is link() of each class: a group passes it to its first member, a chord to its body.
-func (r *run) link(s, callback *sig) {
+func (r *run) link(s *sig, callback protocol.Value) {
 	switch s.class {
 	case groupClass:
-		c := r.clone(r.live(callback))
+		c := r.clone(r.callback(callback))
 		r.setImmutable(c)
 		tasks := s.tasks()
 		if len(tasks) == 0 {
@@ -76,7 +80,7 @@ func (r *run) link(s, callback *sig) {
 
 // linkError is link_error() of each class: a group passes it to every member, a chord to its body, to chords
 // in its header, and to the header's members if the app allows that.
-func (r *run) linkError(s, errback *sig) {
+func (r *run) linkError(s *sig, errback protocol.Value) {
 	if r.err != nil {
 		return
 	}
@@ -84,22 +88,22 @@ func (r *run) linkError(s, errback *sig) {
 	switch s.class {
 	case groupClass:
 		for _, t := range s.tasks() {
-			r.linkError(t, r.clone(r.live(errback)))
+			r.linkError(t, r.clone(r.callback(errback)))
 		}
 	case chordClass:
-		errback = r.live(errback)
+		eb := r.callback(errback)
 		for _, t := range s.headerTasks() {
 			if r.env.AllowErrbackOnHeader {
 				// clone(immutable=True) sets an option of that name, not the flag.
-				r.linkError(t, r.cloneWith(errback, nil, nil, protocol.ObjectOf(protocol.Member{Key: "immutable", Value: true})))
+				r.linkError(t, r.cloneWith(eb, nil, nil, protocol.ObjectOf(protocol.Member{Key: "immutable", Value: true})))
 			}
 		}
 		for _, t := range s.headerTasks() {
 			if t.class == chordClass {
-				r.linkError(t, errback)
+				r.linkError(t, eb)
 			}
 		}
-		r.linkError(s.body(), errback)
+		r.linkError(s.body(), eb)
 	default:
 		r.addTo(s, "link_error", errback)
 	}
@@ -121,7 +125,7 @@ func (r *run) setImmutable(s *sig) {
 	}
 }
 
-// equal is Python's == of what signatures hold.
+// equal is Python's == of plain values.
 func equal(a, b protocol.Value) bool { return equalAt(a, b, 0) }
 
 func equalAt(a, b protocol.Value, depth int) bool {
@@ -130,13 +134,6 @@ func equalAt(a, b protocol.Value, depth int) bool {
 	}
 	depth++
 	switch a := a.(type) {
-	case *sig:
-		b, ok := b.(*sig)
-		return ok && (a == b || a.task == b.task && a.kind == b.kind && a.immutable == b.immutable &&
-			equalAt(a.args, b.args, depth) && equalAt(a.kwargs, b.kwargs, depth) && equalAt(a.options, b.options, depth))
-	case *list:
-		b, ok := b.(*list)
-		return ok && equalAt(a.items, b.items, depth)
 	case []protocol.Value:
 		b, ok := b.([]protocol.Value)
 		return ok && slices.EqualFunc(a, b, func(x, y protocol.Value) bool { return equalAt(x, y, depth) })

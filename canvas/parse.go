@@ -43,8 +43,10 @@ func describe(v protocol.Value) string {
 }
 
 // parse reads a signature as it travels: an object with task, args, kwargs and options; subtask_type and
-// immutable may be missing, args, kwargs and options null. Signatures within it are read as well. A chain,
-// group or chord that lacks its parts, or a subtask_type nobody knows, is an error.
+// immutable may be missing, args, kwargs and options null. The steps of a chain, the members of a group, the
+// header and body of a chord are read as well, and it is an error if they are not there or if nobody knows
+// the subtask_type. Signatures in options (link, link_error, chain, chord) are handed on as they came and
+// read when it is their turn.
 func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 	if r.err != nil {
 		return &sig{kwargs: &protocol.Object{}, options: &protocol.Object{}}
@@ -98,7 +100,7 @@ func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 				s.kind, ok = m.Value.(string)
 			}
 		case "immutable":
-			s.immutable = truthy(m.Value)
+			s.immutable, s.flagged = truthy(m.Value), m.Value != nil
 		default:
 			s.extra = append(s.extra, m)
 		}
@@ -134,24 +136,6 @@ func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 			if _, ok := s.kwargs.Get(key); !ok {
 				return bad("kwargs", "has no %q", key)
 			}
-		}
-	}
-	// The steps of a chain option are handed on as they are, and read when it is their turn.
-	for _, key := range []string{"link", "link_error", "chord"} {
-		v, there := s.options.Get(key)
-		if !there || v == nil {
-			continue
-		}
-		at := part + ".options." + key
-		switch v := v.(type) {
-		case []protocol.Value:
-			if key != "chord" {
-				s.options.Set(key, r.parseItems(v, at, depth+1))
-			}
-		case *protocol.Object:
-			s.options.Set(key, r.parse(v, at, depth+1))
-		default:
-			return bad("options."+key, "is %s, want signatures", describe(v))
 		}
 	}
 	if id, there := s.options.Get("task_id"); there && id != nil {
@@ -225,6 +209,10 @@ func (r *run) wireSig(s *sig) protocol.Value {
 	if s.kind != "" {
 		kind = s.kind
 	}
+	var flag protocol.Value
+	if s.immutable || s.flagged {
+		flag = s.immutable
+	}
 	args := s.args
 	if args == nil {
 		args = []protocol.Value{}
@@ -235,7 +223,7 @@ func (r *run) wireSig(s *sig) protocol.Value {
 		protocol.Member{Key: "kwargs", Value: r.wireMembers(s.kwargs)},
 		protocol.Member{Key: "options", Value: r.wireMembers(s.options)},
 		protocol.Member{Key: "subtask_type", Value: kind},
-		protocol.Member{Key: "immutable", Value: s.immutable},
+		protocol.Member{Key: "immutable", Value: flag},
 	)
 	for _, m := range s.extra {
 		o.Set(m.Key, m.Value)

@@ -3,6 +3,7 @@ package canvas
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -106,11 +107,6 @@ func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Ef
 	return f.effects, errors.Join(f.errs...)
 }
 
-func orNil(o *protocol.Object, key string) protocol.Value {
-	v, _ := o.Get(key)
-	return v
-}
-
 // bare stores the failure of something of which only the id is known, as Celery does for a body: no group,
 // no parent.
 func (f *failing) bare(id, replyTo string) {
@@ -129,17 +125,15 @@ func (f *failing) failGroup(r *run, body *sig, exc, cause *protocol.Exception) {
 	defer func(exc *protocol.Exception, tb string) { f.exc, f.traceback = exc, tb }(f.exc, f.traceback)
 	f.exc, f.traceback = cause, plainTraceback(cause)
 	_, results := r.freezeGroup(body, frozen{index: -1})
-	own := body.linked("link_error")
+	own := maybeList(orNil(body.options, "link_error"))
 	for i, member := range body.tasks() {
 		if r.err != nil || i >= len(results) {
 			return
 		}
 		id := results[i].id
 		var errbacks []protocol.Value
-		var have []*sig
-		for _, eb := range append(resultErrbacks(member, 0), own...) {
-			if !containsSig(have, eb) {
-				have = append(have, eb)
+		for _, eb := range slices.Concat(resultErrbacks(member, 0), own) {
+			if !r.contains(errbacks, eb) {
 				errbacks = append(errbacks, r.wire(eb))
 			}
 		}
@@ -151,23 +145,14 @@ func (f *failing) failGroup(r *run, body *sig, exc, cause *protocol.Exception) {
 	f.bare(body.option("task_id"), "")
 }
 
-func containsSig(list []*sig, s *sig) bool {
-	for _, have := range list {
-		if equal(have, s) {
-			return true
-		}
-	}
-	return false
-}
-
 // resultErrbacks is _result_errbacks: the errbacks of what the result of s stands for.
-func resultErrbacks(s *sig, depth int) []*sig {
-	var out []*sig
+func resultErrbacks(s *sig, depth int) []protocol.Value {
+	var out []protocol.Value
 	for s.class == chordClass && s.body() != nil {
-		out = append(out, s.linked("link_error")...)
+		out = append(out, maybeList(orNil(s.options, "link_error"))...)
 		s = s.body()
 	}
-	out = append(out, s.linked("link_error")...)
+	out = append(out, maybeList(orNil(s.options, "link_error"))...)
 	if s.class == groupClass && depth < maxDepth {
 		for _, t := range s.tasks() {
 			out = append(out, resultErrbacks(t, depth+1)...)

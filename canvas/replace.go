@@ -29,10 +29,6 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 	if self.class == chainClass && len(self.tasks()) == 0 {
 		r.fail(s.name(), errors.New("an empty chain cannot replace a task"))
 	}
-	var chord *sig
-	if truthy(t.Chord) {
-		chord = r.live(r.parse(t.Chord, "chord", 0))
-	}
 	if self.class == groupClass {
 		self = r.or(self, accumulate())
 	}
@@ -52,18 +48,14 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 	if r.err != nil {
 		return Plan{}, r.err
 	}
-	if links := self.linked("link"); self.class == chainClass && len(links) > 0 {
+	if links := maybeList(orNil(self.options, "link")); self.class == chainClass && len(links) > 0 {
 		tasks := self.tasks()
 		tasks[len(tasks)-1].extend("link", links)
 		self.options.Delete("link")
 	}
 	r.freeze(self, frozen{id: t.ID, index: -1})
 	nesting := int64(t.Nesting) + 1
-	if chord != nil {
-		self.options.Set("chord", chord)
-	} else {
-		self.options.Set("chord", nil)
-	}
+	self.options.Set("chord", t.Chord)
 	self.options.Set("group_id", orNull(t.Group))
 	self.options.Set("group_index", t.GroupIndex)
 	self.options.Set("root_id", orNull(t.RootID))
@@ -93,10 +85,9 @@ func AddToChord(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 	}
 	r := newRun(onBehalf(t, env))
 	self := r.live(r.parse(s.Value(), s.name(), 0))
-	body := r.live(r.parse(part.Body, "chord", 0))
 	self.options.Set("group_id", part.GroupID)
 	self.options.Set("group_index", part.Index)
-	self.options.Set("chord", body)
+	self.options.Set("chord", part.Body)
 	self.options.Set("root_id", orNull(t.RootID))
 	r.freeze(self, frozen{index: -1})
 	r.emit(ChordGrow{GroupID: part.GroupID})

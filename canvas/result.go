@@ -28,13 +28,10 @@ func (r *run) tupleAt(res *result, depth int) protocol.Value {
 	if res == nil || r.err != nil {
 		return nil
 	}
-	// A long chain is a long list of parents: from the oldest to res, without recursion.
+	// A long chain is a long line of parents.
 	var line []*result
-	for n := res; n != nil; n = n.parent {
-		if line = append(line, n); len(line) > maxWork {
-			r.fail("canvas", errors.New("a result is its own parent"))
-			return nil
-		}
+	for n := res; n != nil && len(line) < maxLine; n = n.parent {
+		line = append(line, n)
 	}
 	var parent protocol.Value
 	for i := len(line) - 1; i >= 0; i-- {
@@ -51,6 +48,11 @@ func (r *run) tupleAt(res *result, depth int) protocol.Value {
 	}
 	return parent
 }
+
+// maxLine is how many parents a tuple shows. Each is a level of nesting in the record, and Python cannot
+// write or read a record of a thousand; what is left out is only the way back from a result to the
+// beginning of its chain.
+const maxLine = 100
 
 // oldest is the first of the line of parents that ends in res.
 func (res *result) oldest() *result {

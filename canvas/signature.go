@@ -265,7 +265,7 @@ func (s Signature) LinkError(errbacks ...Signature) Signature {
 	return s.linking("errback", errbacks, (*run).linkError)
 }
 
-func (s Signature) linking(what string, links []Signature, link func(r *run, self, other *sig)) Signature {
+func (s Signature) linking(what string, links []Signature, link func(r *run, self *sig, callback protocol.Value)) Signature {
 	for i, l := range links {
 		if err := l.Err(); err != nil {
 			s = s.wrong("%s %d: %w", what, i, err)

@@ -37,6 +37,7 @@ type sig struct {
 	kind      string           // subtask_type; "" null
 	class     class
 	immutable bool
+	flagged   bool // immutable is written even if false, not left null
 	dict      bool // its class's constructor has not run
 	extra     []protocol.Member
 }
@@ -108,7 +109,7 @@ func (s *sig) isEmptyGroup() bool { return s.class == groupClass && len(s.tasks(
 
 // newSig is a live signature of the class.
 func newSig(c class, task, kind string, kwargs, options *protocol.Object) *sig {
-	return &sig{task: task, kind: kind, class: c, kwargs: kwargs, options: options}
+	return &sig{task: task, kind: kind, class: c, kwargs: kwargs, options: options, flagged: true}
 }
 
 func newChain(tasks []*sig, options *protocol.Object) *sig {
@@ -194,12 +195,12 @@ func (r *run) live(s *sig) *sig {
 		rest.Set("header", r.headerList(header))
 		rest.Set("body", r.live(s.body()))
 		return &sig{
-			task: s.task, args: s.args, kind: "chord", class: chordClass, immutable: s.immutable,
+			task: s.task, args: s.args, kind: "chord", class: chordClass, immutable: s.immutable, flagged: s.flagged,
 			kwargs: rest, options: s.options.Clone(), extra: s.extra,
 		}
 	case mapClass, starmapClass, chunksClass:
 		c := *s
-		c.dict, c.immutable, c.kind, c.args = false, true, "", nil
+		c.dict, c.immutable, c.flagged, c.kind, c.args = false, true, true, "", nil
 		c.options = s.options.Clone()
 		return &c
 	}
@@ -221,7 +222,7 @@ func (r *run) cloneWith(s *sig, args []protocol.Value, kwargs, options *protocol
 	}
 	n := r.live(&sig{
 		task: s.task, args: slices.Clone(a), kwargs: k, options: r.copyOptions(o), kind: s.kind, class: classes[s.kind],
-		immutable: s.immutable, dict: true, extra: s.extra,
+		immutable: s.immutable, flagged: s.flagged, dict: true, extra: s.extra,
 	})
 	switch n.class {
 	case chainClass:
