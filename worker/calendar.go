@@ -16,16 +16,21 @@ type calendar struct {
 
 	mu   sync.Mutex
 	jobs jobHeap // guarded by mu; run sleeps outside it
+	etas int     // how many of them wait for an eta
 	next uint64  // order of arrival among equal times
 }
 
 func newCalendar() *calendar { return &calendar{wake: make(chan struct{}, 1)} }
 
-// hold keeps j until its due time.
-func (c *calendar) hold(j *job, due time.Time) {
+// hold keeps j until its due time. eta says that this is the time its sender wants; else it waits for its
+// turn by the rate limit.
+func (c *calendar) hold(j *job, due time.Time, eta bool) {
 	c.mu.Lock()
 	c.next++
-	heap.Push(&c.jobs, held{j, due, c.next})
+	heap.Push(&c.jobs, held{j, due, c.next, eta})
+	if eta {
+		c.etas++
+	}
 	first := c.jobs[0].job == j
 	c.mu.Unlock()
 	if first {
@@ -40,6 +45,15 @@ func (c *calendar) len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.jobs)
+}
+
+// waitingForETA is how many jobs wait for the time their sender wants. Only these widen the window of unsettled
+// messages, as in Celery: what waits for the rate limit stays within it, or one worker would take a whole
+// queue that it may not run.
+func (c *calendar) waitingForETA() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.etas
 }
 
 // held are the jobs that wait, in order of time.
@@ -88,7 +102,16 @@ func (c *calendar) pop(now time.Time) (*job, time.Duration) {
 	if wait := c.jobs[0].due.Sub(now); wait > 0 {
 		return nil, min(wait, longest)
 	}
-	return heap.Pop(&c.jobs).(held).job, 0
+	return c.take(), 0
+}
+
+// take removes the first job; the caller holds mu.
+func (c *calendar) take() *job {
+	h := heap.Pop(&c.jobs).(held)
+	if h.eta {
+		c.etas--
+	}
+	return h.job
 }
 
 // dropLost forgets and returns the jobs whose delivery is not ours any more: after a reconnect the
@@ -101,6 +124,9 @@ func (c *calendar) dropLost() []*job {
 	for _, h := range c.jobs {
 		if h.job.lost() {
 			lost = append(lost, h.job)
+			if h.eta {
+				c.etas--
+			}
 		} else {
 			kept = append(kept, h)
 		}
@@ -118,7 +144,7 @@ func (c *calendar) drain() []*job {
 	defer c.mu.Unlock()
 	jobs := make([]*job, 0, len(c.jobs))
 	for len(c.jobs) > 0 {
-		jobs = append(jobs, heap.Pop(&c.jobs).(held).job)
+		jobs = append(jobs, c.take())
 	}
 	return jobs
 }
@@ -127,6 +153,7 @@ type held struct {
 	job *job
 	due time.Time
 	seq uint64
+	eta bool
 }
 
 type jobHeap []held

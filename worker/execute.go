@@ -49,10 +49,6 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	ctx, cancel := context.WithCancelCause(work)
 	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1)}
 	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j), host)
-	invoke := j.handler.Invoke()
-	for i := len(e.cfg.Middleware) - 1; i >= 0; i-- {
-		invoke = e.cfg.Middleware[i](invoke)
-	}
 
 	soft, hard := j.limits(e.cfg)
 	if soft > 0 {
@@ -73,7 +69,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	done := make(chan struct{})
 	e.roster.handler(func() {
 		defer close(done)
-		back <- call(ctx, invoke, j.task)
+		back <- e.call(ctx, j)
 	})
 	var r returned
 	select {
@@ -82,7 +78,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		cause := context.Cause(ctx)
 		cancel(nil)
 		host.close()
-		out = outcomeOf(j, r, cause, envFor(e.cfg, e.settler.who, j.task, time.Now()))
+		out = e.outcome(j, r, cause)
 	case <-hardLimit:
 		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s[%s]", seconds(hard), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
 		cancel(handlers.ErrLost)
@@ -97,8 +93,8 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	return out, ended
 }
 
-// call is the handler's goroutine.
-func call(ctx context.Context, invoke handlers.Invoke, t *protocol.Task) (r returned) {
+// call is the handler's goroutine: the middleware around the handler, and nothing that can end the process.
+func (e *executor) call(ctx context.Context, j *job) (r returned) {
 	ok := false
 	defer func() {
 		if ok {
@@ -109,21 +105,42 @@ func call(ctx context.Context, invoke handlers.Invoke, t *protocol.Task) (r retu
 		if v == nil {
 			v = errors.New("handler called runtime.Goexit")
 		}
-		pcs := make([]uintptr, 64)
-		pcs = pcs[:runtime.Callers(3, pcs)]
-		r = returned{panic: &panicked{value: v}}
-		frames := runtime.CallersFrames(pcs)
-		for {
-			f, more := frames.Next()
-			r.panic.frames = append(r.panic.frames, f)
-			if !more {
-				break
-			}
-		}
+		r = returned{panic: caught(v)}
 	}()
-	r.value, r.err = invoke(ctx, t)
+	invoke := j.handler.Invoke()
+	for i := len(e.cfg.Middleware) - 1; i >= 0; i-- {
+		invoke = e.cfg.Middleware[i](invoke)
+	}
+	r.value, r.err = invoke(ctx, j.task)
 	ok = true
 	return r
+}
+
+// outcome is outcomeOf, under guard: it runs code of the handler's author as well, such as the Error method of
+// a nil pointer, the MarshalJSON of a result, or a retry policy. A panic there fails the task.
+func (e *executor) outcome(j *job, r returned, cause error) (out outcome) {
+	env := envFor(e.cfg, e.settler.who, j.task, time.Now())
+	defer func() {
+		if v := recover(); v != nil {
+			out = outcomeOf(j, returned{panic: caught(v)}, nil, env)
+		}
+	}()
+	return outcomeOf(j, r, cause, env)
+}
+
+// caught is a recovered panic with the frames that led to it. Call it from the deferred function.
+func caught(v any) *panicked {
+	pcs := make([]uintptr, 64)
+	pcs = pcs[:runtime.Callers(4, pcs)]
+	p := &panicked{value: v}
+	frames := runtime.CallersFrames(pcs)
+	for {
+		f, more := frames.Next()
+		p.frames = append(p.frames, f)
+		if !more {
+			return p
+		}
+	}
 }
 
 func (e *executor) info(j *job) handlers.Info {

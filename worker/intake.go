@@ -127,9 +127,9 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 	return c.Receive(rctx)
 }
 
-// window is how many messages may be unsettled: what runs and settles, and what is held for later,
+// window is how many messages may be unsettled: what runs and settles, and what is held for its eta,
 // rounded up so that it does not change with every held job.
-func (in *intake) window() int { return windowFor(&in.w.cfg, in.w.calendar.len()) }
+func (in *intake) window() int { return windowFor(&in.w.cfg, in.w.calendar.waitingForETA()) }
 
 func windowFor(cfg *Config, held int) int {
 	const step = 16
@@ -154,7 +154,7 @@ func (in *intake) due(ctx context.Context, j *job) {
 		return
 	}
 	if !in.w.slots.acquire(ctx) {
-		in.w.calendar.hold(j, time.Now()) // drained with the rest
+		in.w.calendar.hold(j, time.Now(), false) // drained with the rest
 		return
 	}
 	in.w.roster.task(func() { in.admit(j) })

@@ -44,12 +44,8 @@ type outcome struct {
 // outcomeOf maps what the handler returned to one outcome. cause is why its context ended, nil if it did
 // not. Encoding of the value is tried here, so a result that cannot be encoded is failed.
 func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
-	if r.panic != nil {
-		exc := protocol.FromError(fmt.Errorf("panic: %v", r.panic.value))
-		if err, ok := r.panic.value.(error); ok {
-			exc = protocol.FromError(fmt.Errorf("panic: %w", err))
-		}
-		exc.Type, exc.Module = "RuntimeError", "builtins"
+	if r.panic != nil { // fmt survives a value whose own methods panic
+		exc := protocol.NewException("RuntimeError", cleanText(fmt.Sprintf("panic: %v", r.panic.value)))
 		return outcome{kind: failed, exception: exc, traceback: panicTraceback(j.task.Name, r.panic, exc)}
 	}
 	if r.err == nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/internal/dispatch"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
@@ -53,15 +54,20 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 		switch {
 		case err == nil:
 		case errors.Is(err, errReplace):
-			// Something cannot be stored or encoded as it is: the task fails with that instead.
-			if failing {
-				s.log.Error("a failure cannot be stored; nobody is told of it", append(taskAttrs(j.task), "step", fmt.Sprintf("%T", steps[i]), "err", err)...)
-				continue
+			// Something cannot be stored or encoded as it is: the task fails with that instead. When even a
+			// failure cannot be stored, one is stored that holds nothing from outside.
+			s.log.Error("cannot be stored as it is", append(taskAttrs(j.task), "err", err)...)
+			switch bare := bareFailure(steps[i]); {
+			case !failing:
+				failing = true
+				instead := failureSteps(s.cfg, s.who, j, unstorable(err), "", time.Now())
+				steps, i = append(instead, settlingSteps(steps)...), -1
+			case bare != nil:
+				steps[i] = bare
+				i--
+			default:
+				s.log.Error("not stored at all; whoever waits for it is not told", append(taskAttrs(j.task), "step", fmt.Sprintf("%T", steps[i]), "err", err)...)
 			}
-			failing = true
-			s.log.Error("the result cannot be stored; the task fails instead", append(taskAttrs(j.task), "err", err)...)
-			instead := failureSteps(s.cfg, s.who, j, unstorable(err), "", time.Now())
-			steps, i = append(instead, settlingSteps(steps)...), -1
 		case errors.Is(err, errUnsafe):
 			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
 			s.requeue(ctx, j)
@@ -76,6 +82,31 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 		}
 	}
 	return true
+}
+
+// bareFailure is a step that tells of a failure with no word from outside in it: no arguments, no traceback,
+// no text of the exception. nil when st is such already, or no failure.
+func bareFailure(st step) step {
+	exc := &protocol.Exception{
+		Module: "celery.exceptions", Type: "BackendStoreError",
+		Args: []protocol.Value{"the task failed, and its failure cannot be stored by the result serializer"},
+	}
+	switch st := st.(type) {
+	case storeStep:
+		r := st.record.Result
+		if r.Status != protocol.Failure && r.Status != protocol.Revoked || r.Exception != nil && r.Exception.Type == exc.Type {
+			return nil
+		}
+		st.record.Result = protocol.Result{TaskID: r.TaskID, Status: r.Status, Exception: exc, DateDone: r.DateDone}
+		return st
+	case effectStep:
+		f, ok := st.effect.(canvas.StoreFailure)
+		if !ok || f.Exception != nil && f.Exception.Type == exc.Type {
+			return nil
+		}
+		return effectStep{canvas.StoreFailure{TaskID: f.TaskID, ReplyTo: f.ReplyTo, Exception: exc}}
+	}
+	return nil
 }
 
 // settlingSteps are those of steps that settle the message.

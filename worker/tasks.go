@@ -61,7 +61,7 @@ func (in *intake) admit(j *job) {
 	case start:
 		in.execute(j)
 	case hold:
-		w.calendar.hold(j, v.until)
+		w.calendar.hold(j, v.until, v.until.Equal(j.task.ETA))
 		w.slots.release()
 		in.nudge() // the window may grow
 	case duplicated:
@@ -80,7 +80,6 @@ func (in *intake) admit(j *job) {
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
 		in.settleWith(j, planRefused(&w.cfg, j, v.refusal, now))
 	case setAside:
-		w.stats.quarantined.Add(1)
 		w.log.Error(fmt.Sprintf("Task %s[%s] set aside in %s: %s", j.task.Display(), j.task.ID, quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
 		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
 	}

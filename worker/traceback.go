@@ -21,7 +21,7 @@ func lastLine(exc *protocol.Exception) string {
 // traceback is the text for an error a handler returned: Go errors carry no stack, so the one frame
 // names the task.
 func traceback(task, last string) string {
-	return fmt.Sprintf("Traceback (most recent call last):\n  File \"stalk\", line 1, in %s\n%s\n", task, last)
+	return cleanText(fmt.Sprintf("Traceback (most recent call last):\n  File \"stalk\", line 1, in %s\n%s\n", task, last))
 }
 
 // panicTraceback shows the frames of a panic, innermost last as Python does.
@@ -38,5 +38,9 @@ func panicTraceback(task string, p *panicked, exc *protocol.Exception) string {
 	}
 	b.WriteString(lastLine(exc))
 	b.WriteString("\n")
-	return b.String()
+	return cleanText(b.String())
 }
+
+// cleanText is s as every serializer can write it: a lone surrogate or a stray byte would keep the whole
+// document from being stored.
+func cleanText(s string) string { return strings.ToValidUTF8(s, "\ufffd") }

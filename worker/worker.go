@@ -120,7 +120,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
 	clock := newClock()
-	window := func() int { return windowFor(&w.cfg, w.calendar.len()) }
+	window := func() int { return windowFor(&w.cfg, w.calendar.waitingForETA()) }
 	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats)
 	w.control = newControl(&w.cfg, w.log, w.link, clock, node)
 	return w, nil

@@ -13,6 +13,8 @@ import (
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/resultbackend/memresult"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/membroker"
 )
@@ -714,5 +716,131 @@ func TestRejectIsRetriedWhenCoveredAndIgnoreIsNot(t *testing.T) {
 			t.Errorf("states of the ignored task = %v", got)
 		}
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+// badError panics when it is asked for its text, as the Error method of a nil pointer does.
+type badError struct{ text *string }
+
+func (e *badError) Error() string { return *e.text }
+
+type badResult struct{}
+
+func (badResult) MarshalJSON() ([]byte, error) { panic("marshal") }
+
+// TestNothingOfAHandlerEndsTheProcess: its errors, results, policies and middleware may panic where they are
+// read.
+func TestNothingOfAHandlerEndsTheProcess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		boom := func(error) bool { panic("policy") }
+		r := startRig(t, func(c *Config) {
+			c.Middleware = []handlers.Middleware{func(next handlers.Invoke) handlers.Invoke {
+				return func(ctx context.Context, task *protocol.Task) (any, error) {
+					if task.ID == "middleware" {
+						panic("middleware")
+					}
+					return next(ctx, task)
+				}
+			}}
+		},
+			handlers.Func("typednil", func(context.Context, nothing) (int, error) { var e *badError; return 0, e }),
+			handlers.Func("marshal", func(context.Context, nothing) (any, error) { return badResult{}, nil }),
+			handlers.Func("expected", func(context.Context, nothing) (int, error) { return 0, errors.New("x") }).With(handlers.Options{Expected: boom}),
+			handlers.Func("policy", func(context.Context, nothing) (int, error) { return 0, errors.New("x") }).With(handlers.Options{Retry: handlers.RetryPolicy{On: boom}}),
+			handlers.Func("reject", func(context.Context, nothing) (int, error) { var e *badError; return 0, handlers.Reject(e) }),
+			handlers.Func("retry", func(context.Context, nothing) (int, error) { var e *badError; return 0, handlers.Retry(e, 0) }),
+			handlers.Func("double", double))
+		for _, name := range []string{"typednil", "marshal", "expected", "policy", "reject", "retry"} {
+			r.send(protocol.Task{ID: name, Name: name})
+			synctest.Wait()
+			r.wantException(name, "RuntimeError")
+		}
+		r.send(protocol.Task{ID: "middleware", Name: "double", Args: args(int64(1))})
+		synctest.Wait()
+		r.wantException("middleware", "RuntimeError")
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// picky stores nothing that it is told to find in a document.
+type picky struct {
+	*memresult.Backend
+	refuses func(protocol.Result) bool
+}
+
+func (p picky) Store(ctx context.Context, r resultbackend.Record) error {
+	if p.refuses(r.Result) {
+		return &protocol.EncodeError{Err: errors.New("int too big to convert")}
+	}
+	return p.Backend.Store(ctx, r)
+}
+
+func TestWhatCannotBeStoredIsToldAllTheSame(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		refuses func(protocol.Result) bool
+		want    string
+	}{
+		{"a result", func(r protocol.Result) bool { return r.Status == protocol.Success }, "EncodeError"},
+		{"arguments", func(r protocol.Result) bool { return r.Extended != nil }, "BackendStoreError"},
+		{"a traceback", func(r protocol.Result) bool {
+			return r.Traceback != "" || r.Status == protocol.Success && r.TaskID == "ok"
+		}, "EncodeError"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				store := memresult.New()
+				r := startRig(t, func(c *Config) { c.Results, c.Extended = picky{store, tt.refuses}, true },
+					handlers.Func("double", double), handlers.Func("fail", func(context.Context, nothing) (int, error) { return 0, errors.New("x") }))
+				r.results = store
+				r.send(protocol.Task{ID: "ok", Name: "double", Args: args(int64(1))})
+				r.send(protocol.Task{ID: "bad", Name: "fail"})
+				synctest.Wait()
+				r.wantException("ok", tt.want)
+				r.wantState("bad", protocol.Failure)
+				r.wantQueue("q", 0, 0)
+			})
+		})
+	}
+}
+
+func TestAStoreThatHangsDoesNotHoldTheHardLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("slow", func(ctx context.Context, _ nothing) (int, error) {
+			handlers.Progress(ctx, 1) //nolint:errcheck // the store is what the test is about
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}))
+		r.results.Delay(time.Hour)
+		r.send(protocol.Task{ID: "a", Name: "slow", HardLimit: time.Second})
+		pass(time.Minute)
+		r.results.Delay(0)
+		pass(time.Minute)
+		r.wantException("a", "TimeLimitExceeded")
+	})
+}
+
+func TestRateLimitedTasksStayWithinTheWindow(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("slow", func(context.Context, nothing) (int, error) { return 0, nil }).With(handlers.Options{Rate: "1/m"}))
+		for i := range 300 {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "slow"})
+		}
+		pass(10 * time.Second)
+		if n := r.broker.Unsettled("q"); n > 4 {
+			t.Errorf("one worker holds %d messages that it may not run", n)
+		}
+	})
+}
+
+func TestSetAsideIsCountedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) { c.Deliveries = 1 }, handlers.Func("loop", func(context.Context, nothing) (int, error) { return 0, handlers.Requeue(nil) }))
+		r.broker.Counting(true)
+		r.send(protocol.Task{ID: "a", Name: "loop"})
+		synctest.Wait()
+		if s := r.w.Stats(); s.Quarantined != 1 {
+			t.Errorf("Quarantined = %d", s.Quarantined)
+		}
 	})
 }
