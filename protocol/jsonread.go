@@ -25,7 +25,7 @@ const maxIntDigits = 4300
 // Errors are *DecodeError and name the byte; too deep nesting wraps ErrTooLarge. The strings of the
 // result share one copy of data.
 func ParseJSON(data []byte, l Limits) (Value, error) {
-	p := jsonParser{s: string(data), left: l.depth()}
+	p := jsonParser{s: string(data), left: l.depth(), budget: l.values()}
 	v, err := p.document()
 	if err != nil {
 		return nil, &DecodeError{Part: "json", Err: fmt.Errorf("byte %d: %w", p.i, err)}
@@ -40,6 +40,16 @@ func (l Limits) depth() int {
 	return l.Depth
 }
 
+func (l Limits) values() int {
+	if l.Values <= 0 {
+		return DefaultValues
+	}
+	return l.Values
+}
+
+// containerCost is what a list or an object costs besides the one of every value.
+const containerCost = 3
+
 func (l Limits) inflated() int {
 	if l.Inflated <= 0 {
 		return DefaultInflated
@@ -47,8 +57,11 @@ func (l Limits) inflated() int {
 	return l.Inflated
 }
 
-// errDepth is what every decoder says of too deep nesting.
-var errDepth = fmt.Errorf("nested too deeply: %w", ErrTooLarge)
+// errDepth is what every decoder says of too deep nesting, errValues of too many values.
+var (
+	errDepth  = fmt.Errorf("nested too deeply: %w", ErrTooLarge)
+	errValues = fmt.Errorf("too many values: %w", ErrTooLarge)
+)
 
 var (
 	errJSONValue   = errors.New("expecting a value")
@@ -66,9 +79,10 @@ var (
 
 // A jsonParser reads one document. After an error, i is where.
 type jsonParser struct {
-	s    string
-	i    int
-	left int // levels of nesting still allowed
+	s      string
+	i      int
+	left   int // levels of nesting still allowed
+	budget int // values still allowed
 	// stack holds the elements of the lists being read, so that each list is made once, in its size.
 	stack []Value
 }
@@ -120,6 +134,9 @@ func (p *jsonParser) peek() byte {
 }
 
 func (p *jsonParser) value() (Value, error) {
+	if p.budget--; p.budget < 0 {
+		return nil, errValues
+	}
 	switch c := p.peek(); c {
 	case '"':
 		return p.str()
@@ -158,6 +175,7 @@ func (p *jsonParser) list() (Value, error) {
 		return nil, errDepth
 	}
 	p.left--
+	p.budget -= containerCost
 	p.i++
 	if p.space(); p.peek() == ']' {
 		p.i++
@@ -194,6 +212,7 @@ func (p *jsonParser) object() (Value, error) {
 		return nil, errDepth
 	}
 	p.left--
+	p.budget -= containerCost
 	start := p.i
 	p.i++
 	if p.space(); p.peek() == '}' {

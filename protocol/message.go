@@ -33,10 +33,12 @@ type Properties struct {
 type Limits struct {
 	Inflated int // bytes after decompression; 0: 128 MiB
 	Depth    int // nesting of values; 0: 400, what a Celery worker survives
+	Values   int // values in one document, a list or an object counting four; 0: 5,000,000
 }
 
 // The defaults of Limits.
 const (
 	DefaultInflated = 128 << 20
 	DefaultDepth    = 400
+	DefaultValues   = 5_000_000 // about half a gigabyte at the worst: a few kilobytes of gzip can hold a billion
 )

@@ -135,7 +135,7 @@ func packLength(b []byte, n int, fix byte, fixed int, long byte) []byte {
 }
 
 func parseMsgpack(data []byte, l Limits) (Value, error) {
-	u := unpacker{data: data, left: l.depth()}
+	u := unpacker{data: data, left: l.depth(), budget: l.values()}
 	v, err := u.value()
 	if err == nil && u.i < len(data) {
 		err = errJSONExtra
@@ -151,6 +151,8 @@ type unpacker struct {
 	data []byte
 	i    int
 	left int // levels of nesting still allowed
+
+	budget int // values still allowed
 }
 
 // take returns the next n bytes.
@@ -174,6 +176,9 @@ func (u *unpacker) number(n uint64) (uint64, error) {
 }
 
 func (u *unpacker) value() (Value, error) {
+	if u.budget--; u.budget < 0 {
+		return nil, errValues
+	}
 	tag, err := u.number(1)
 	if err != nil {
 		return nil, err
@@ -262,6 +267,9 @@ func (u *unpacker) enter(n, size uint64) error {
 	}
 	if n > uint64(len(u.data)-u.i)/size {
 		return io.ErrUnexpectedEOF
+	}
+	if u.budget -= containerCost; n > uint64(max(u.budget, 0)) {
+		return errValues
 	}
 	u.left--
 	return nil

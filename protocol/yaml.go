@@ -51,7 +51,7 @@ func parseYAML(data []byte, l Limits) (v Value, err error) {
 	if err := d.Decode(&more); !errors.Is(err, io.EOF) {
 		return fail(errors.New("expected a single document"))
 	}
-	r := yamlReader{left: l.depth(), budget: yamlBudget + 2*len(data)}
+	r := yamlReader{left: l.depth(), budget: yamlBudget + 2*len(data), values: l.values()}
 	if v, err = r.value(&doc); err != nil {
 		return fail(err)
 	}
@@ -63,6 +63,7 @@ func parseYAML(data []byte, l Limits) (v Value, err error) {
 type yamlReader struct {
 	left   int
 	budget int
+	values int // values still allowed
 }
 
 func (r *yamlReader) spend(n *yaml.Node) error {
@@ -75,6 +76,9 @@ func (r *yamlReader) spend(n *yaml.Node) error {
 func (r *yamlReader) value(n *yaml.Node) (Value, error) {
 	if err := r.spend(n); err != nil {
 		return nil, err
+	}
+	if r.values -= 1 + containerCost; r.values < 0 {
+		return nil, errValues
 	}
 	switch n.Kind {
 	case yaml.DocumentNode:
