@@ -13,6 +13,8 @@ import (
 // still to come, with the parts of those that belong to a chord, then the errbacks. Without storeResults
 // the steps are not marked, while parts and errbacks stay.
 //
+// Parts are left out where the result store counts none (Env.NativeChords).
+//
 // Celery enters the body of a chord step; this enters chains and groups as well, so that whoever waits for
 // a member of one is told.
 //
@@ -20,7 +22,7 @@ import (
 func AfterFailure(t *protocol.Task, exc *protocol.Exception, traceback string, env *Env, storeResults bool) ([]Effect, error) {
 	f := newFailing(onBehalf(t, env), exc, traceback, storeResults)
 	f.seen[t.ID] = true
-	if part, ok := PartOf(t); ok {
+	if part, ok := PartOf(t); ok && f.env != nil && f.env.NativeChords {
 		part.State, part.Exception = protocol.Failure, exc
 		f.effects = append(f.effects, part)
 	}
@@ -29,11 +31,11 @@ func AfterFailure(t *protocol.Task, exc *protocol.Exception, traceback string, e
 	return f.effects, errors.Join(f.errs...)
 }
 
-// AfterRevoked is what follows a task that was revoked or expired: the part of its chord. Its chain and its
-// errbacks are left alone.
-func AfterRevoked(t *protocol.Task, exc *protocol.Exception) []Effect {
+// AfterRevoked is what follows a task that was revoked or expired: the part of its chord, where the result
+// store counts parts. Its chain and its errbacks are left alone.
+func AfterRevoked(t *protocol.Task, exc *protocol.Exception, env *Env) []Effect {
 	part, ok := PartOf(t)
-	if !ok {
+	if !ok || env == nil || !env.NativeChords {
 		return nil
 	}
 	part.State, part.Exception = protocol.Revoked, exc
@@ -148,6 +150,9 @@ func (f *failing) record(s step) {
 
 // part reports the step's part of its chord, once.
 func (f *failing) part(s step) {
+	if f.env == nil || !f.env.NativeChords {
+		return // nobody counts
+	}
 	body, there := s.options.Get("chord")
 	gid := text(s.options, "group_id")
 	if !there || !truthy(body) || gid == "" || s.id == "" || f.parts[gid+"\x00"+s.id] {

@@ -25,6 +25,7 @@ type Unlock struct {
 // A member is one entry of the header: a task, or a group of members.
 type member struct {
 	id      string
+	parent  *member // what came before it
 	group   bool
 	members []member
 }
@@ -83,6 +84,11 @@ func parseMember(v protocol.Value, depth int, count *int) (member, bool) {
 			return m, false
 		}
 		m.id, _ = head[0].(string)
+		if len(head) > 1 && head[1] != nil {
+			if p, ok := parseMember(head[1], depth+1, count); ok {
+				m.parent = &p
+			}
+		}
 	}
 	members, isGroup := tuple[1].([]protocol.Value)
 	if m.group = isGroup; !isGroup {
@@ -127,7 +133,9 @@ type Joined struct {
 }
 
 // Check joins the header from the records; load answers false for a task that has none. A header is ready
-// when every task in it has ended, and only then does a failure count.
+// when every task of IDs has ended, and only then does a failure count. Of a member that failed, load is
+// asked for what came before it as well: the first of those that failed is the reason, as for a Python
+// caller who waits for that member.
 func (u Unlock) Check(load func(id string) (protocol.Result, bool)) Joined {
 	records := map[string]protocol.Result{}
 	for _, id := range u.IDs() {
@@ -138,28 +146,58 @@ func (u Unlock) Check(load func(id string) (protocol.Result, bool)) Joined {
 		records[id] = rec
 	}
 	j := Joined{Ready: true}
-	j.Results = j.join(u.members, records)
+	j.Results = j.join(u.members, records, load)
 	if j.Exception != nil {
 		j.Results = nil
 	}
 	return j
 }
 
-func (j *Joined) join(members []member, records map[string]protocol.Result) []protocol.Value {
+func (j *Joined) join(members []member, records map[string]protocol.Result, load func(string) (protocol.Result, bool)) []protocol.Value {
 	out := make([]protocol.Value, 0, len(members))
 	for _, m := range members {
 		if m.group {
-			out = append(out, j.join(m.members, records))
+			out = append(out, j.join(m.members, records, load))
 			continue
 		}
 		rec := records[m.id]
 		if rec.Status != protocol.Success && j.Exception == nil {
-			j.FailedID, j.Exception = m.id, rec.Exception
-			if j.Exception == nil {
-				j.Exception = protocol.NewException("Exception", string(rec.Status))
+			before := &Joined{}
+			before.parents(m.parent, load)
+			if j.FailedID, j.Exception = before.FailedID, before.Exception; j.Exception == nil {
+				j.failed(m.id, rec)
 			}
 		}
 		out = append(out, rec.Value)
 	}
 	return out
+}
+
+// parents looks for the first failure before a member, the oldest first.
+func (j *Joined) parents(m *member, load func(string) (protocol.Result, bool)) {
+	if m == nil {
+		return
+	}
+	if j.parents(m.parent, load); j.Exception != nil {
+		return
+	}
+	if !m.group {
+		if rec, ok := load(m.id); ok && (rec.Status == protocol.Failure || rec.Status == protocol.Revoked) {
+			j.failed(m.id, rec)
+		}
+		return
+	}
+	for i := range m.members {
+		one := m.members[i]
+		one.parent = nil
+		if j.parents(&one, load); j.Exception != nil {
+			return
+		}
+	}
+}
+
+func (j *Joined) failed(id string, rec protocol.Result) {
+	if j.FailedID, j.Exception = id, rec.Exception; j.Exception == nil {
+		j.Exception = protocol.NewException("Exception", string(rec.Status))
+	}
 }

@@ -123,7 +123,10 @@ class Backend(RedisBackend):
         if state == 'SUCCESS' or self.world.own == task_id:
             if state == 'SUCCESS':
                 self.world.children = plain(self.current_task_children(request))
+                self.world.value = plain(self.encode_result(result, state))
+            self.world.states[task_id] = (state, result)
             return result
+        self.world.states[task_id] = (state, result)
         record('store', id=task_id, group=getattr(request, 'group', None), parent=getattr(request, 'parent_id', None),
                exception=exc_of(result), traceback=bool(traceback), name=getattr(request, 'task', None) if request else None)
         return result
@@ -146,6 +149,15 @@ class ClientApp(App):
 
 class PollBackend(Backend):
     """A store that counts nothing."""
+    supports_native_join = False
+
+    def get_task_meta(self, task_id, cache=True):
+        state, result = self.world.states.get(task_id, ('PENDING', None))
+        return {'status': state, 'result': result, 'traceback': None, 'children': [], 'task_id': task_id}
+
+    def on_chord_part_return(self, request, state, result, **kwargs):
+        pass
+
     apply_chord = RedisBackend.__mro__[2].apply_chord
     for _cls in RedisBackend.__mro__:
         if _cls.__name__ == 'Backend':
@@ -432,6 +444,19 @@ RAW = {
     'chord whose parts share an id': pending([S('proj.a', 1, task_id='c-1'), S('proj.b', 1, task_id='c-1')], pt),
 }
 
+RAW.update({
+    'chunks, as a task': S('celery.chunks', pa, [[1], [2], [3]], 2),
+    'chunks, as a task with kwargs': S('celery.chunks', kwargs={'task': pa, 'it': [[1], [2], [3]], 'n': 2}),
+    'group, as a task': S('celery.group', [pa, pb], [['c-g', None], [[['c-1', None], None], [['c-2', None], None]]], 'c-g', [7]),
+    'group, as a task, apart': S('celery.group', [pa, pb], [['c-g', None], [[['c-1', None], None]]], 'c-g', [], kwargs={'add_to_parent': False}),
+    'chord, as a task': S('celery.chord', [pa, pb], pt, [7]),
+    'chord, as a task with a group': S('celery.chord', kwargs={'header': many('group', [pa, pb]), 'body': pt}),
+    'chord, as a task with a chain as body': S('celery.chord', [pa, pb], many('chain', [pt, pc])),
+    'accumulate': S('celery.accumulate', 5, 6, kwargs={'index': 1}),
+    'accumulate all': S('celery.accumulate', 5, 6),
+    'accumulate the last': S('celery.accumulate', 5, 6, kwargs={'index': -1}),
+})
+
 CALLS = {
     'partial args': {'args': [7, 8]},
     'partial kwargs': {'kwargs': {'k': 'v'}},
@@ -448,6 +473,10 @@ CALLED = ['task', 'chain of three', 'group of three', 'chord', 'chord of chains'
 
 # --- living through a canvas ------------------------------------------------------------------------
 
+# Celery's own tasks are run as they are.
+REAL = ('celery.accumulate', 'celery.chunks', 'celery.group', 'celery.chord', 'celery.chord_unlock')
+
+
 class World:
     """Runs the messages of one canvas and counts its chords."""
 
@@ -455,7 +484,7 @@ class World:
         self.case, self.app, self.steps, self.failing, self.limit = case, app, steps, set(failing), limit
         self.queue, self.own, self.children = [], None, None
         self.chords, self.stage = {}, 0
-        self.known = {}
+        self.states, self.value = {}, None
         app._local.backend.world = self
 
     # One step: what it published and stored, with ids made in it renamed before they go on.
@@ -485,7 +514,13 @@ class World:
 
     def flow(self):
         while self.queue and len(self.steps) < self.limit:
-            self.run(self.queue.pop(0))
+            message = self.queue.pop(0)
+            if message['headers']['task'] == 'celery.chord_unlock' and self.queue:
+                wanted = dumps(message['body'][1]['result'])
+                if any(m['headers']['task'] != 'celery.chord_unlock' or m['headers']['id'] in wanted for m in self.queue):
+                    self.queue.append(message)  # not ready yet
+                    continue
+            self.run(message)
 
     def context(self, message):
         headers, (args, kwargs, embed) = message['headers'], message['body']
@@ -512,6 +547,11 @@ class World:
         task = type(name, (Task,), {'name': name, 'run': body, 'abstract': False, 'typing': False, '__bound__': True,
                                     '_app': self.app, 'ignore_result': False, 'track_started': False, 'request_stack': celery.utils.threads.LocalStack()})()
         task.acks_late = False
+        before = {}
+        if name in REAL:
+            task, op = self.app.tasks[name], 'unlock' if name == 'celery.chord_unlock' else 'builtin'
+            before = {k: {'state': s, 'result': exc_of(r) if isinstance(r, BaseException) else r} for k, (s, r) in self.states.items()}
+            self.value = None
         error = None
         try:
             R, I, T, Rstr = build_tracer(name, task, app=self.app, propagate=False)(task_id, args, kwargs, request)
@@ -521,6 +561,9 @@ class World:
             error = exc_of(exc)
         step = {'op': op or ('failure' if fails else 'success'), 'message': message, 'value': None if fails else value,
                 'children': self.children, 'error': error, **(extra or {})}
+        if name in REAL:
+            step.update(value=self.value, states=before)
+            step['error'] = None if name != 'celery.chain' else error
         parts = self.pending_parts
         self.end(step)
         for part in parts:
@@ -634,6 +677,8 @@ def main(path):  # writes it compressed
         case('raw: ' + name, None, raw=raw)
         if 'proj.b' in dumps(raw):
             case(f'raw: {name}, failing', None, raw=raw, failing=['b'])
+        if raw.get('task') in REAL and not raw.get('subtask_type'):
+            continue
         case(f'raw: {name}, after a task', None, raw=many('chain', [S('proj.first'), raw]))
         case(f'raw: {name}, as a callback', None, raw=S('proj.first', link=[raw]))
     for canvas in CALLED:
@@ -649,8 +694,13 @@ def main(path):  # writes it compressed
     for canvas in ['chain of three', 'chord', 'chain with a group in the middle', 'task with links']:
         case(f'{canvas}, inheriting priority', CANVASES[canvas], conf={'task_inherit_parent_priority': True}, call={'options': {'priority': 6}})
     for canvas in ['chord', 'chord with queues', 'chord with options', 'chain with a group in the middle', 'chord of groups', 'chord with a chain as body',
-                   'chord of chords', 'chord with an empty header']:
+                   'chord of chords', 'chord with an empty header', 'chord with links', 'chord with a group as body', 'three chords in a chain',
+                   'chord of chains that end in groups', 'stamped chord']:
         case(f'{canvas}, on a store that counts nothing', CANVASES[canvas], poll=True)
+        case(f'{canvas}, on a store that counts nothing, failing', CANVASES[canvas], poll=True, failing=['b'])
+    for name in ['topic address', 'queue and address', 'stamped call']:
+        body = {**RAW[name], 'options': {**RAW[name]['options'], 'headers': {'X': 1}}}
+        case(f'chord whose body has {name}, on a store that counts nothing', None, raw=pending([pa], body), poll=True)
     case('chord, on a store that counts nothing, known', CANVASES['chord'], poll=True, known=KNOWN)
     for canvas in ['chord with links', 'chain with group, link and errback', 'chord of chords']:
         case(f'{canvas}, errbacks on headers', CANVASES[canvas], conf={'task_allow_error_cb_on_chord_header': True})
