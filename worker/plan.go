@@ -164,7 +164,7 @@ func retryPublish(j *job, m protocol.Message) step {
 // unfinished are the states a revocation may replace.
 var unfinished = []protocol.State{protocol.Pending, protocol.Received, protocol.Started, protocol.Retry, protocol.Progress, "REJECTED"}
 
-func planRevoked(cfg *Config, j *job, reason string, now time.Time) []step {
+func planRevoked(cfg *Config, who publisherID, j *job, reason string, now time.Time) []step {
 	var steps []step
 	exc := protocol.TaskRevoked(reason)
 	if j.storesErrors(cfg) {
@@ -174,7 +174,7 @@ func planRevoked(cfg *Config, j *job, reason string, now time.Time) []step {
 		rec.Over = unfinished
 		steps = append(steps, storeStep{rec})
 	}
-	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc))...)
+	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc, envFor(cfg, who, j.task, now)))...)
 	return append(steps, ackStep{})
 }
 

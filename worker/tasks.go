@@ -74,7 +74,7 @@ func (in *intake) admit(j *job) {
 		w.stats.revoked.Add(1)
 		w.revoked.add(j.task.ID, now)
 		w.log.Info(fmt.Sprintf("Discarding revoked task: %s[%s]", j.task.Display(), j.task.ID), append(taskAttrs(j.task), "reason", v.reason)...)
-		in.settleWith(j, planRevoked(&w.cfg, j, v.reason, now))
+		in.settleWith(j, planRevoked(&w.cfg, w.who, j, v.reason, now))
 	case refuse:
 		w.stats.refused.Add(1)
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
