@@ -35,7 +35,7 @@ type goldenCase struct {
 	steps []*protocol.Object
 }
 
-func golden(t testing.TB) goldenFile {
+func goldenObject(t testing.TB) *protocol.Object {
 	t.Helper()
 	f, err := os.Open("testdata/canvas.json.gz")
 	if err != nil {
@@ -54,7 +54,13 @@ func golden(t testing.TB) goldenFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := v.(*protocol.Object)
+	return v.(*protocol.Object)
+}
+
+func golden(t testing.TB) goldenFile {
+	t.Helper()
+	o := goldenObject(t)
+	var err error
 	g := goldenFile{Celery: text(o, "celery")}
 	if g.Now, err = time.Parse(time.RFC3339Nano, text(o, "now")); err != nil {
 		t.Fatal(err)
@@ -533,7 +539,7 @@ func canonical(t *testing.T, o outcome) string {
 	})
 }
 
-var brackets = strings.NewReplacer(",)", ")", "[", "(", "]", ")", ", ", " ", ")'", ") '")
+var brackets = strings.NewReplacer(",)", ")", "[", "(", "]", ")", ", ", "")
 
 func alike(v protocol.Value) protocol.Value {
 	switch v := v.(type) {

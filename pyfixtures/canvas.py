@@ -705,10 +705,11 @@ def main(path):  # writes it compressed
     for canvas in ['chord with links', 'chain with group, link and errback', 'chord of chords']:
         case(f'{canvas}, errbacks on headers', CANVASES[canvas], conf={'task_allow_error_cb_on_chord_header': True})
     replacing(cases)
-    out = {'celery': VERSION, 'kombu': metadata.version('kombu'), 'now': NOW.isoformat(), 'cases': cases}
+    routes = list(routing())
+    out = {'celery': VERSION, 'kombu': metadata.version('kombu'), 'now': NOW.isoformat(), 'routes': routes, 'cases': cases}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, 'w') as f:
-        f.write('{"celery": %s, "kombu": %s, "now": %s, "cases": [\n' % tuple(dumps(out[k]) for k in ('celery', 'kombu', 'now')))
+        f.write('{"celery": %s, "kombu": %s, "now": %s, "routes": %s, "cases": [\n' % tuple(dumps(out[k]) for k in ('celery', 'kombu', 'now', 'routes')))
         f.write(',\n'.join(dumps(x) for x in cases))
         f.write('\n]}\n')
     print(len(cases), 'cases,', sum(len(x['steps']) for x in cases), 'steps')
@@ -772,6 +773,68 @@ def replacing(cases):
             raise Ignore()
         world.run(message, fun=fun, op='add_to_chord', extra={'sig': sub})
         cases.append({'name': name, 'conf': {}, 'known': {}, 'poll': False, 'steps': steps})
+
+
+SETTINGS = {
+    'nothing': {},
+    'default queue': {'task_default_queue': 'main'},
+    'default queue and address': {'task_default_queue': 'main', 'task_default_exchange': 'mx', 'task_default_exchange_type': 'topic', 'task_default_routing_key': 'mk'},
+    'topic default': {'task_default_exchange_type': 'topic'},
+    'map': {'task_routes': {'proj.a': 'qa', 'proj.b': {'queue': 'qb', 'routing_key': 'kb'}, 'proj.*': {'queue': 'rest', 'priority': 4}}},
+    'map with null': {'task_routes': {'proj.a': {'queue': None}, 'proj.b': {}}},
+    'globs': {'task_routes': [['*.a', 'any a'], ['proj.[bc]', 'letters'], ['proj.[bc]*', 'set'], ['proj.?', 'one'], ['pr*j.d?', 'dd'], ['*', {'queue': 'all'}]]},
+    'expressions': {'task_routes': [['re:(proj|other)\\.a', 'qa'], ['re:.*b$', {'queue': 'qb'}], ['re:^c', 'qc']]},
+    'list of maps': {'task_routes': [{'proj.a': 'first'}, {'proj.a': 'second', 'proj.b': 'second', 'other*': {'exchange': 'ox', 'routing_key': 'ok'}}]},
+    'list of lists of pairs': {'task_routes': [[['proj.a', 'first'], ['proj.*', 'more']], [['other*', {'queue': 'o'}]]]},
+    'route without a queue': {'task_routes': {'proj.a': {'exchange': 'ex', 'routing_key': 'rk'}, 'proj.b': {'exchange': 'ex', 'exchange_type': 'topic', 'routing_key': 'rk'}, 'proj.c': {'priority': 3}}},
+    'queues as a map': {'task_queues': {'qa': {'exchange': 'xa', 'exchange_type': 'topic', 'routing_key': 'ka.#'}, 'qb': {'exchange': 'xb'}, 'qc': {}, 'qd': {'binding_key': 'kd', 'exchange': 'xd', 'exchange_type': 'topic'}, 'celery': {}},
+                        'task_routes': {'proj.a': 'qa', 'proj.b': 'qb', 'proj.c': 'qc', 'proj.d': {'queue': 'qd', 'routing_key': 'own'}}},
+    'queues as a list': {'task_queues': [{'name': 'qa', 'exchange': 'xa', 'exchange_type': 'topic', 'routing_key': 'ka'}, {'name': 'qb'}, {'name': 'celery', 'exchange': 'cx', 'exchange_type': 'fanout'}],
+                         'task_routes': {'proj.a': 'qa', 'proj.b': 'qb'}},
+    'queues that must be declared': {'task_queues': {'qa': {}, 'celery': {}}, 'task_create_missing_queues': False, 'task_routes': {'proj.b': 'nowhere'}},
+    'made up queues of a type': {'task_create_missing_queue_exchange_type': 'topic', 'task_create_missing_queue_type': 'quorum', 'task_routes': {'proj.a': 'made'}},
+    'queues without the default': {'task_queues': {'qa': {'exchange': 'xa'}}, 'task_default_queue': 'main', 'task_default_exchange': 'mx', 'task_default_exchange_type': 'topic'},
+}
+ROUTED = [{}, {'queue': 'q1'}, {'queue': 'qa'}, {'queue': 'qa', 'routing_key': 'k1'}, {'routing_key': 'k1'}, {'exchange': 'e1'}, {'exchange': 'e1', 'routing_key': 'k1'},
+          {'queue': 'qa', 'exchange': 'e1', 'routing_key': 'k1'}, {'queue': None}, {'exchange': 'e1', 'exchange_type': 'topic', 'routing_key': 'k1'}, {'priority': 9},
+          {'queue': 'q1', 'exchange_type': 'topic'}, {'exchange_type': 'topic', 'routing_key': 'k1'}]
+
+
+def python_settings(conf):
+    """Settings as a Python project writes them: expressions compiled, queues as objects."""
+    conf = plain(conf)
+    def key(k):
+        return re.compile(k[3:]) if k.startswith('re:') else k
+    routes = conf.get('task_routes')
+    if isinstance(routes, list) and all(isinstance(x, list) and isinstance(x[0], str) for x in routes):
+        conf['task_routes'] = ([(key(k), v) for k, v in routes],)
+    elif isinstance(routes, list):
+        conf['task_routes'] = [x if isinstance(x, dict) else [(key(k), v) for k, v in x] for x in routes]
+    queues = conf.get('task_queues')
+    if isinstance(queues, list):
+        from kombu import Exchange, Queue
+        conf['task_queues'] = [Queue(q['name'], exchange=Exchange(q['exchange'], q.get('exchange_type', 'direct')) if 'exchange' in q else None,
+                                     routing_key=q.get('routing_key', '')) for q in queues]
+    return conf
+
+
+def routing():
+    global EFFECTS
+    for name, conf in SETTINGS.items():
+        app = make_app(ClientApp, python_settings(conf))
+        calls = []
+        for task in ['proj.a', 'proj.b', 'proj.c', 'proj.d', 'proj.dd', 'other.a', 'a']:
+            for options in ROUTED:
+                EFFECTS = []
+                call = {'task': task, 'options': options}
+                try:
+                    app.send_task(task, **plain(options))
+                    sent, = EFFECTS
+                    call.update({k: sent[k] for k in ('exchange', 'routing_key', 'declare', 'priority')})
+                except Exception as exc:
+                    call['error'] = type(exc).__name__
+                calls.append(call)
+        yield {'name': name, 'conf': conf, 'calls': calls}
 
 
 if __name__ == '__main__':
