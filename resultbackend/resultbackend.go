@@ -60,6 +60,24 @@ type Forgetter interface {
 	Forget(ctx context.Context, taskID string) error
 }
 
+// Replier is implemented by backends that send results to whoever sent the task instead of storing them.
+type Replier interface {
+	// Replies is where a sender of tasks receives them; the same at each call.
+	Replies() Replies
+}
+
+// Replies are the results sent to this process. Load tells the last state received; Wait, Load and Expect
+// know only of tasks expected.
+type Replies interface {
+	Loader
+	Waiter
+	// Listen returns the name of the reply queue, and sees to it that the queue is there before the first
+	// task is sent. It makes one attempt; an error wraps ErrUnavailable.
+	Listen(ctx context.Context) (queue string, err error)
+	// Expect keeps what comes for the task. It is called before the task is sent.
+	Expect(taskID string)
+}
+
 // Allows reports whether the record may replace one of state old (PENDING: there is none): nothing
 // replaces SUCCESS, and Over names what else it must be. A state alone decides; whoever stores must see
 // to it that nobody writes in between.

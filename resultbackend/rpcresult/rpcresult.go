@@ -12,8 +12,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
+	"github.com/stalkworker/stalk/internal/redial"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -37,17 +37,11 @@ type Config struct {
 
 // A Backend sends results. It is safe for concurrent use; New makes one.
 type Backend struct {
-	transport                    transports.Transport
 	encoding                     protocol.Encoding
 	contentType, contentEncoding string
 	mode                         uint8
 
-	dialling chan struct{}      // capacity 1: held by who dials or closes; conn is replaced under it
-	life     context.Context    // ends at Close
-	end      context.CancelFunc // ends life
-
-	mu   sync.Mutex
-	conn transports.Conn // guarded by mu; nil before the first Store and after Close
+	line *redial.Line
 }
 
 var _ resultbackend.Backend = (*Backend)(nil)
@@ -67,17 +61,15 @@ func New(cfg Config) (*Backend, error) {
 		return nil, fmt.Errorf("rpcresult: Config.Encoding: %w", err)
 	}
 	b := &Backend{
-		transport:       cfg.Transport,
 		encoding:        cfg.Encoding,
 		contentType:     contentType,
 		contentEncoding: contentEncoding,
 		mode:            1,
-		dialling:        make(chan struct{}, 1),
+		line:            redial.New(cfg.Transport),
 	}
 	if cfg.Persistent {
 		b.mode = 2
 	}
-	b.life, b.end = context.WithCancel(context.Background())
 	return b, nil
 }
 
@@ -87,8 +79,8 @@ func (b *Backend) String() string { return "rpc://" }
 // Store sends the record to r.ReplyTo; without a queue there it does nothing. Over is not looked at, for
 // there is no record to compare with. A broken connection is dialled again, once for each Store.
 func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
-	if err := b.over(ctx); err != nil {
-		return err
+	if err := b.line.Over(ctx); err != nil {
+		return b.dialled(err)
 	}
 	if r.ReplyTo.Queue == "" {
 		return nil
@@ -100,9 +92,9 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 	if len(body) > maxBody {
 		return fmt.Errorf("rpcresult: reply of %d bytes: %w", len(body), resultbackend.ErrTooLarge)
 	}
-	conn, err := b.connected(ctx)
+	conn, err := b.line.Conn(ctx)
 	if err != nil {
-		return err
+		return b.dialled(err)
 	}
 	err = conn.Publish(ctx, transports.Publishing{RoutingKey: r.ReplyTo.Queue, Message: b.reply(r, body)})
 	switch {
@@ -133,82 +125,17 @@ func (b *Backend) reply(r resultbackend.Record, body []byte) protocol.Message {
 	}
 }
 
-// connected returns the living connection, or dials one. Of many callers one dials, the others wait.
-func (b *Backend) connected(ctx context.Context) (transports.Conn, error) {
-	if conn := b.living(); conn != nil {
-		return conn, nil
-	}
-	select {
-	case b.dialling <- struct{}{}:
-		defer func() { <-b.dialling }()
-	case <-ctx.Done():
-		return nil, b.over(ctx)
-	case <-b.life.Done():
-		return nil, b.over(ctx)
-	}
-	if err := b.over(ctx); err != nil {
-		return nil, err
-	}
-	if conn := b.living(); conn != nil { // somebody else dialled meanwhile
-		return conn, nil
-	}
-	if old := b.swap(nil); old != nil {
-		_ = old.Close() // it is broken: only its goroutines are waited for
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(b.life, cancel)()
-	conn, err := b.transport.Connect(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("rpcresult: %w: %w", resultbackend.ErrUnavailable, err)
-	}
-	b.swap(conn)
-	return conn, nil
-}
-
-// living is the connection unless it is broken.
-func (b *Backend) living() transports.Conn {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.conn == nil {
-		return nil
-	}
-	select {
-	case <-b.conn.Done():
-		return nil
-	default:
-		return b.conn
-	}
-}
-
-func (b *Backend) swap(conn transports.Conn) (old transports.Conn) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	old, b.conn = b.conn, conn
-	return old
-}
-
-// over is not nil when the caller's time or the Backend has ended.
-func (b *Backend) over(ctx context.Context) error {
-	if b.life.Err() != nil {
+// dialled is the error of a connection that could not be had.
+func (b *Backend) dialled(err error) error {
+	if errors.Is(err, redial.ErrClosed) {
 		return fmt.Errorf("rpcresult: closed: %w", resultbackend.ErrUnavailable)
 	}
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("rpcresult: %w: %w", resultbackend.ErrUnavailable, err)
-	}
-	return nil
+	return fmt.Errorf("rpcresult: %w: %w", resultbackend.ErrUnavailable, err)
 }
 
 // Close ends the connection and waits for it. Stores after it, and those on their way, are ErrUnavailable.
 func (b *Backend) Close() error {
-	b.end()
-	b.dialling <- struct{}{} // whoever dials gives up now
-	defer func() { <-b.dialling }()
-	conn := b.swap(nil)
-	if conn == nil {
-		return nil
-	}
-	if err := conn.Close(); err != nil && !errors.Is(err, transports.ErrDisconnected) {
+	if err := b.line.Close(); err != nil {
 		return fmt.Errorf("rpcresult: %w", err)
 	}
 	return nil
