@@ -31,7 +31,8 @@ type Chords interface {
 	// header message is published; parts may have been counted before.
 	Expect(ctx context.Context, groupID string, n int) error
 	// Count reports the end of a header task. A task counts once, and with its first result, however often
-	// it ran and whoever ran it. It must be reported also when its result is ignored.
+	// it ran and whoever ran it. It must be reported also when its result is ignored. A member without
+	// GroupID or TaskID belongs to no header: it is Open, as Celery takes it.
 	Count(ctx context.Context, m Member) (Tally, error)
 	// Add makes the header n tasks larger while it runs (add_to_chord), before those are published. After
 	// an error it is not known whether it was done.

@@ -1,6 +1,8 @@
 package memresult_test
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,5 +53,39 @@ func TestClaimTimes(t *testing.T) {
 		count(resultbackend.Finished)
 		time.Sleep(1)
 		count(resultbackend.Open)
+	})
+}
+
+// The tasks inside of groups may take a minute, and the claim is kept meanwhile.
+func TestClaimWhileJoining(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := memresult.New()
+		tuple := func(id string, members protocol.Value) protocol.Value {
+			return []protocol.Value{[]protocol.Value{id, nil}, members}
+		}
+		header := tuple("g", []protocol.Value{tuple("h", []protocol.Value{tuple("late", nil)})})
+		if err := errors.Join(b.SaveGroup(t.Context(), "g", header), b.Expect(t.Context(), "g", 1)); err != nil {
+			t.Fatal(err)
+		}
+		part := resultbackend.Member{GroupID: "g", TaskID: "t", State: protocol.Success}
+		tally, err := b.Count(t.Context(), part)
+		if err != nil || tally.State != resultbackend.Claimed {
+			t.Fatalf("Count = %v, %v", tally.State, err)
+		}
+		go func() {
+			for range 59 {
+				time.Sleep(time.Second)
+				if other, err := b.Count(t.Context(), part); err != nil || other.State != resultbackend.Busy {
+					t.Errorf("meanwhile Count = %v, %v", other.State, err)
+				}
+			}
+			_ = b.Store(t.Context(), resultbackend.Record{Result: protocol.Result{TaskID: "late", Status: protocol.Success, Value: "x"}})
+		}()
+		began := time.Now()
+		h, err := tally.Claim.Results(t.Context())
+		if err != nil || fmt.Sprint(h.Values) != "[[x]]" || time.Since(began) != 59*time.Second {
+			t.Errorf("Results = %v, %v after %v", h.Values, err, time.Since(began))
+		}
 	})
 }

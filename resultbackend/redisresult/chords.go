@@ -163,6 +163,9 @@ func (b *Backend) Add(ctx context.Context, groupID string, n int) error {
 
 // Count reports one part, in one round trip.
 func (b *Backend) Count(ctx context.Context, m resultbackend.Member) (resultbackend.Tally, error) {
+	if m.GroupID == "" || m.TaskID == "" {
+		return resultbackend.Tally{State: resultbackend.Open}, nil
+	}
 	part, err := m.Result().EncodePart(b.encoding)
 	if err != nil {
 		return resultbackend.Tally{}, err

@@ -385,3 +385,49 @@ func TestClaimWithoutEnd(t *testing.T) {
 		}
 	})
 }
+
+// While the results of a header with groups are waited for the claim is kept; when it is lost all the same
+// the wait ends.
+func TestChordClaimWhileJoining(t *testing.T) {
+	servers(t, func(t *testing.T, url string) {
+		for _, lost := range []bool{false, true} {
+			t.Run(fmt.Sprintf("lost=%v", lost), func(t *testing.T) {
+				t.Parallel()
+				b, client, key := open(t, url, redisresult.Config{})
+				g := chordKey(key, "g")
+				inner := []protocol.Value{[]protocol.Value{"h", nil}, []protocol.Value{[]protocol.Value{[]protocol.Value{"late", nil}, nil}}}
+				must(t, b.SaveGroup(t.Context(), "g", []protocol.Value{[]protocol.Value{"g", nil}, []protocol.Value{inner}}), b.Expect(t.Context(), "g", 1))
+				c := tally(t, b, member("g", "other", int64(0), nil), resultbackend.Claimed)
+				if lost {
+					must(t, client.Set(t.Context(), g+".c", "another", time.Minute).Err())
+				}
+				type answer struct {
+					h   resultbackend.Header
+					err error
+				}
+				got := make(chan answer, 1)
+				go func() {
+					h, err := c.Results(t.Context())
+					got <- answer{h, err}
+				}()
+				for deadline := time.Now().Add(10 * time.Second); !lost && client.TTL(t.Context(), g+".c").Val() <= 6*time.Second; {
+					if time.Now().After(deadline) {
+						t.Fatal("the claim is not renewed")
+					}
+					time.Sleep(5 * time.Millisecond)
+				}
+				if !lost {
+					must(t, b.Store(t.Context(), record("late", protocol.Success)))
+				}
+				select {
+				case a := <-got:
+					if lost && !errors.Is(a.err, resultbackend.ErrClaimLost) || !lost && (a.err != nil || fmt.Sprint(a.h.Values) != "[[mine]]") {
+						t.Errorf("Results = %v, %v", a.h.Values, a.err)
+					}
+				case <-time.After(10 * time.Second):
+					t.Fatal("Results does not return")
+				}
+			})
+		}
+	})
+}

@@ -3,10 +3,11 @@
 //
 //	key       [global_keyprefix]celery-task-meta-<task id>      string, the result document
 //	channel   the same name                                     each document, when it is stored
+//	key       [global_keyprefix]celery-taskset-meta-<group id>  a chord while it runs: see countPart
 //
 // One script reads the old record, decides, stores and publishes, so SUCCESS is never overwritten, not
 // even by two writers at once; usually a store is one round trip. Where scripts are forbidden, WATCH
-// does the same in three.
+// does the same in three. Chords need scripts, as they do for Celery 5.7.
 //
 // A stored record that cannot be read (foreign bytes, another serializer) is not SUCCESS: it is
 // overwritten. Celery keeps such a record and loses the new result; we would rather tell the caller.

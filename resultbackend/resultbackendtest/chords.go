@@ -47,6 +47,7 @@ func RunChords(t *testing.T, f Factory) {
 		{"of many workers at once one has the claim", manyParts},
 		{"workers that die under their claims are followed by others", manyDeaths},
 		{"chords do not mix", manyChords},
+		{"a member of no group counts nowhere", noGroup},
 		{"a header with groups gives lists in the list", nestedGroups},
 		{"a header with groups waits for its tasks", nestedLate},
 		{"a header with groups whose task does not end is a join error", nestedNever},
@@ -492,6 +493,14 @@ func manyChords(b *chordBench) {
 		})
 	}
 	wg.Wait()
+}
+
+func noGroup(b *chordBench) {
+	b.start("", 1)
+	b.start("g", 1)
+	b.count(part("", "t", int64(0), nil), resultbackend.Open)
+	b.count(part("g", "", int64(0), nil), resultbackend.Open)
+	b.results(b.count(part("g", "t", int64(0), "x"), resultbackend.Claimed), "x")
 }
 
 // taskTuple and groupTuple are result tuples.
