@@ -5,12 +5,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -83,6 +86,11 @@ class Ops:
         finally:
             backend.__dict__.pop('_chord_claim_extend_script', None)
         return published()
+    def storm(self, parts):
+        out = []
+        for gid, tid, index in parts:
+            out += self.part(gid, tid, index, 'SUCCESS', tid)
+        return out
     def store(self, tid, value): backend.store_result(tid, value, 'SUCCESS')
     def values(self, gid):
         """Reports one part of each value; gives what the parts are."""
@@ -555,6 +563,89 @@ func TestMixedAdd(t *testing.T) {
 			if got := m.part(side, last, id, 0, id); got != want {
 				t.Errorf("part %d publishes %s, want %s", i, got, want)
 			}
+		}
+	}
+}
+
+// Two Python workers and many of ours report overlapping parts of many chords at once: each body goes out once.
+func TestMixedStorm(t *testing.T) {
+	const chords, size, workers = 20, 12, 8
+	m := newMixed(t, nil)
+	prefix := strings.TrimSuffix(m.key, "celery-task-meta-")
+	pythons := []*pyBackend{m.py, newPyBackend(t, realURL(t), prefix, nil)}
+	if m.py.old() {
+		t.Skip("of workers before 5.7 every one that finds the chord complete publishes its body")
+	}
+	type job struct{ chord, task int }
+	id := func(j job) (string, string) { return fmt.Sprint("g", j.chord), fmt.Sprintf("g%d-t%d", j.chord, j.task) }
+	ours, theirs := []job{}, make([][]any, len(pythons))
+	for c := range chords {
+		must(t, m.b.Begin(t.Context(), fmt.Sprint("g", c)), m.b.Expect(t.Context(), fmt.Sprint("g", c), size))
+		for i := range size {
+			j := job{c, i}
+			g, task := id(j)
+			who := rand.Perm(1 + len(pythons))
+			for _, w := range who[:1+rand.IntN(2)] { // one or two run the task
+				if w == 0 {
+					ours = append(ours, j)
+				} else {
+					theirs[w-1] = append(theirs[w-1], []any{g, task, i})
+				}
+			}
+		}
+	}
+	var mu sync.Mutex
+	bodies := map[string]int{} // guarded by mu
+	var wg sync.WaitGroup
+	for i, py := range pythons {
+		wg.Go(func() {
+			list, _ := py.call("storm", theirs[i]).([]any)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, pair := range list {
+				bodies[strings.TrimPrefix(pair.([]any)[0].(string), "body-of-")]++
+			}
+		})
+	}
+	jobs := make(chan job, len(ours))
+	for _, j := range ours {
+		jobs <- j
+	}
+	close(jobs)
+	for range workers {
+		wg.Go(func() {
+			for j := range jobs {
+				g, task := id(j)
+				for again := true; again; {
+					tally, err := m.b.Count(t.Context(), member(g, task, int64(j.task), task))
+					if err != nil {
+						t.Errorf("Count: %v", err)
+						return
+					}
+					if again = tally.State == resultbackend.Busy; again {
+						time.Sleep(time.Millisecond) // Wait, in a hurry
+					}
+					if tally.Claim == nil {
+						continue
+					}
+					h, err := tally.Claim.Results(t.Context())
+					if err != nil || len(h.Values) != size || h.Values[size-1] != fmt.Sprintf("%s-t%d", g, size-1) {
+						t.Errorf("Results of %s = %v, %v", g, h.Values, err)
+					}
+					if err := errors.Join(tally.Claim.Renew(t.Context()), tally.Claim.Finish(t.Context())); err != nil {
+						t.Error(err)
+					}
+					mu.Lock()
+					bodies[g]++
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for c := range chords {
+		if n := bodies[fmt.Sprint("g", c)]; n != 1 {
+			t.Errorf("the body of chord %d was published %d times, want once", c, n)
 		}
 	}
 }
