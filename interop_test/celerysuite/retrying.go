@@ -71,7 +71,7 @@ func retryingTasks() []handlers.Handler {
 				if err != nil {
 					return nil, err
 				}
-				return nil, &handlers.RetryError{Kwargs: map[string]any{"foo": foo, "bar": in.Bar}}
+				return nil, &handlers.RetryError{Args: []any{}, Kwargs: map[string]any{"foo": foo, "bar": in.Bar}}
 			}
 			return map[string]any{"foo": in.Foo, "bar": in.Bar, "retries": info(ctx).Retries, "is_eager": false}, nil
 		})),
