@@ -28,8 +28,8 @@ type RetryError struct {
 	ETA   time.Time     // when not zero, wins over In
 	Max   *int          // in place of the policy's, for this retry; nil: the policy's
 
-	// Args and Kwargs are what the next run is called with; both nil: what this one was called with. Each value
-	// is one that protocol.FromGo takes.
+	// Args and Kwargs are what the next run is called with, each by itself; nil: as this run was called. Each
+	// value is one that protocol.FromGo takes.
 	Args   []any
 	Kwargs map[string]any
 }

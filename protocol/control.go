@@ -50,7 +50,7 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 		return ControlRequest{}, wrongType("body", body, "an object")
 	}
 	r := ControlRequest{Arguments: &Object{}}
-	if r.Method, err = controlText(doc, "method"); err != nil {
+	if r.Method, err = controlText(doc, "body", "method"); err != nil {
 		return ControlRequest{}, err
 	}
 	if r.Method == "" {
@@ -64,10 +64,10 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 	if r.Destination, err = controlNodes(doc); err != nil {
 		return ControlRequest{}, err
 	}
-	if r.Pattern, err = controlText(doc, "pattern"); err != nil {
+	if r.Pattern, err = controlText(doc, "body", "pattern"); err != nil {
 		return ControlRequest{}, err
 	}
-	if r.Matcher, err = controlText(doc, "matcher"); err != nil {
+	if r.Matcher, err = controlText(doc, "body", "matcher"); err != nil {
 		return ControlRequest{}, err
 	}
 	if v, _ := doc.Get("reply_to"); truthy(v) {
@@ -76,11 +76,11 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 			return ControlRequest{}, wrongType("body.reply_to", v, "an object")
 		}
 		r.ReplyTo = &ControlAddress{}
-		if r.ReplyTo.Exchange, err = controlText(to, "exchange"); err != nil {
-			return ControlRequest{}, partError("body.reply_to", err)
+		if r.ReplyTo.Exchange, err = controlText(to, "body.reply_to", "exchange"); err != nil {
+			return ControlRequest{}, err
 		}
-		if r.ReplyTo.RoutingKey, err = controlText(to, "routing_key"); err != nil {
-			return ControlRequest{}, partError("body.reply_to", err)
+		if r.ReplyTo.RoutingKey, err = controlText(to, "body.reply_to", "routing_key"); err != nil {
+			return ControlRequest{}, err
 		}
 		r.Ticket, _ = doc.Get("ticket")
 	}
@@ -96,11 +96,11 @@ func ControlClock(m Message) int64 {
 	return min(max(n, 0), math.MaxInt64/2)
 }
 
-func controlText(o *Object, key string) (string, error) {
+func controlText(o *Object, part, key string) (string, error) {
 	v, _ := o.Get(key)
 	s, ok := v.(string)
 	if !ok && v != nil {
-		return "", wrongType("body."+key, v, "a text")
+		return "", wrongType(part+"."+key, v, "a text")
 	}
 	return s, nil
 }
