@@ -92,6 +92,7 @@ class Ops:
             out += self.part(gid, tid, index, 'SUCCESS', tid)
         return out
     def store(self, tid, value): backend.store_result(tid, value, 'SUCCESS')
+    def fail(self, tid, text): backend.store_result(tid, ValueError(text), 'FAILURE', traceback='TB')
     def values(self, gid):
         """Reports one part of each value; gives what the parts are."""
         values = [None, True, 0, -7, 2 ** 40, 1.0, -0.0, 1e15, 1e16, 1e-5, 0.1, '', 'text', 'caf\xe9 \U0001F600 <&> "\\\n\t\x7f', [], {}, [1, [2.5, None]],
@@ -474,13 +475,12 @@ func (m *mixed) failed(g, last, id string, index int) string {
 			m.Fatalf("Count is %v, want claimed", t.State)
 		}
 		h, err := t.Claim.Results(m.Context())
-		switch e := err.(type) {
-		case nil:
+		if join, ok := errors.AsType[*resultbackend.JoinError](err); ok {
+			text = fmt.Sprint(join.Err().Args...)
+		} else if err != nil || h.Failed == nil {
+			m.Fatalf("Results = %+v, %v", h, err)
+		} else {
 			text = fmt.Sprint(h.Err().Args...)
-		case *resultbackend.JoinError:
-			text = fmt.Sprint(e.Err().Args...)
-		default:
-			m.Fatalf("Results: %v", err)
 		}
 		if err := t.Claim.Fail(m.Context()); err != nil {
 			m.Fatalf("Fail: %v", err)
@@ -530,6 +530,23 @@ func TestMixedGroups(t *testing.T) {
 					t.Errorf("part %d of %s publishes %s, want %s", i, g, got, want)
 				}
 			}
+		}
+	}
+	// A failure in there is told in the same words.
+	for inside := range 2 {
+		var texts []string
+		for _, last := range []string{"go", "py"} {
+			g := fmt.Sprint("failed-", inside, last)
+			ids := []string{"x-" + g, "y-" + g}
+			m.py.call("start", g, []any{ids[0], []any{"inner-" + g, ids[1]}})
+			m.py.call("size", g, 2)
+			m.py.call("fail", ids[inside], "boom")
+			m.py.call("store", ids[1-inside], 1)
+			m.part("go", g, ids[1], 1, "not looked at")
+			texts = append(texts, m.failed(g, last, ids[0], 0))
+		}
+		if want := "Join error: ValueError('boom')"; texts[0] != want || texts[1] != want {
+			t.Errorf("a failure in a header with groups is told as %q, want %q", texts, want)
 		}
 	}
 	// A task that ignores its results is None.
