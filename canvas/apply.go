@@ -46,6 +46,6 @@ func Apply(s Signature, args []protocol.Value, kwargs, options *protocol.Object,
 		return Plan{}, err
 	}
 	r := newRun(env)
-	res := r.apply(r.parse(s.Value(), s.name(), 0), args, kwargs, options)
+	res := r.apply(r.parse(s.Value(), named(s.name()), 0), args, kwargs, options)
 	return r.plan(res)
 }

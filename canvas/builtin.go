@@ -110,7 +110,7 @@ func (r *run) legacyGroup(t *protocol.Task) (Plan, bool, error) {
 		protocol.Member{Key: "add_to_parent", Value: false},
 	)
 	for i, v := range tasks {
-		s := r.live(r.parse(v, fmt.Sprintf("%s.tasks[%d]", t.Name, i), 0))
+		s := r.live(r.parse(v, named(t.Name+".tasks").at(i), 0))
 		r.apply(r.cloneWith(s, partial, nil, nil), nil, nil, call)
 	}
 	p, err := r.plan(nil)
@@ -135,8 +135,8 @@ func (r *run) legacyChord(t *protocol.Task) *result {
 		r.fail(t.Name+".header", errors.New("is no list of signatures"))
 		return nil
 	}
-	header := newGroup(r.parseList(items, t.Name+".header", 0), emptyOptions())
-	body := r.clone(r.live(r.parse(argument(t, 1, "body"), t.Name+".body", 0)))
+	header := newGroup(r.parseList(items, named(t.Name+".header"), 0), emptyOptions())
+	body := r.clone(r.live(r.parse(argument(t, 1, "body"), named(t.Name+".body"), 0)))
 	partial, _ := argument(t, 2, "partial_args").([]protocol.Value)
 	call := emptyOptions()
 	for i, name := range []string{"header", "body", "partial_args", "interval", "countdown", "max_retries", "eager"} {

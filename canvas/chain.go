@@ -300,7 +300,7 @@ func (r *run) applyChain(s *sig, args []protocol.Value, kwargs, call *protocol.O
 	first := tasks[len(tasks)-1]
 	rest := make([]protocol.Value, len(tasks)-1)
 	for i, t := range tasks[:len(tasks)-1] {
-		rest[i] = t
+		rest[i] = r.wire(t) // shared by all messages of a group
 	}
 	if outer, _ := o.Get("chain"); outer != nil {
 		l, ok := outer.([]protocol.Value)

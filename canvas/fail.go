@@ -107,7 +107,7 @@ func (f *failing) chain(steps []protocol.Value) {
 	}
 }
 
-// members is what inside a step somebody may wait for: the body of a chord, the last step of a chain, every
+// members is what inside a step somebody may wait for: the body of a chord, every step of a chain and every
 // member of a group.
 func (s step) members() []protocol.Value {
 	switch s.kind {
@@ -117,11 +117,8 @@ func (s step) members() []protocol.Value {
 		}
 	case "chain", "group":
 		v, _ := s.kwargs.Get("tasks")
-		if tasks, _ := v.([]protocol.Value); len(tasks) > 0 && s.kind == "chain" {
-			return tasks[len(tasks)-1:]
-		} else {
-			return tasks
-		}
+		tasks, _ := v.([]protocol.Value)
+		return tasks
 	}
 	return nil
 }
@@ -178,7 +175,7 @@ func (f *failing) errbacks(errbacks []protocol.Value, id, root string) {
 	tasks := make([]*sig, 0, len(errbacks))
 	for i, eb := range errbacks {
 		one := newRun(f.env)
-		if s := one.live(one.parse(eb, fmt.Sprintf("errbacks[%d]", i), 0)); one.err == nil {
+		if s := one.live(one.parse(eb, named("errbacks").at(i), 0)); one.err == nil {
 			tasks = append(tasks, s)
 		} else {
 			f.errs = append(f.errs, one.err)

@@ -1,8 +1,6 @@
 package canvas
 
 import (
-	"fmt"
-
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -20,7 +18,7 @@ func AfterSuccess(t *protocol.Task, value protocol.Value, env *Env) (effects []E
 	call := r.followOptions(t)
 	callbacks := make([]*sig, len(t.Callbacks))
 	for i, cb := range t.Callbacks {
-		callbacks[i] = r.live(r.parse(cb, fmt.Sprintf("callbacks[%d]", i), 0))
+		callbacks[i] = r.live(r.parse(cb, named("callbacks").at(i), 0))
 	}
 	if len(callbacks) == 1 {
 		r.apply(callbacks[0], args, nil, call)
@@ -38,7 +36,7 @@ func AfterSuccess(t *protocol.Task, value protocol.Value, env *Env) (effects []E
 		}
 	}
 	if n := len(t.Chain); n > 0 {
-		next := r.parse(t.Chain[n-1], fmt.Sprintf("chain[%d]", n-1), 0)
+		next := r.parse(t.Chain[n-1], named("chain").at(n-1), 0)
 		o := protocol.ObjectOf(protocol.Member{Key: "chain", Value: t.Chain[: n-1 : n-1]})
 		r.apply(next, args, nil, with(o, call.Members()...))
 	}

@@ -52,6 +52,7 @@ func (r *run) applyGroup(s *sig, args []protocol.Value, kwargs, call *protocol.O
 
 	members, results := r.prepareMembers(s, gid, root, nil, nil, 0)
 	size := 0
+	var shared sharedBody
 	for i, m := range members {
 		if r.err != nil {
 			return nil
@@ -59,6 +60,9 @@ func (r *run) applyGroup(s *sig, args []protocol.Value, kwargs, call *protocol.O
 		body := chord
 		if body == nil {
 			body, _ = m.options.Get("chord")
+		}
+		if s, ok := body.(*sig); ok {
+			body = shared.wire(r, s)
 		}
 		size += r.descend(m, 0)
 		if body != nil && i == len(members)-1 && r.env.NativeChords {
@@ -75,6 +79,24 @@ func (r *run) applyGroup(s *sig, args []protocol.Value, kwargs, call *protocol.O
 		r.record(res)
 	}
 	return res
+}
+
+// A sharedBody is the body of a chord in the messages of its header: members hold a copy each, and as long as
+// the copies are equal the messages share one value. Otherwise a header of thousands with a long body would
+// take their product in memory.
+type sharedBody struct {
+	from    *sig
+	options *protocol.Object
+	value   protocol.Value
+}
+
+func (b *sharedBody) wire(r *run, s *sig) protocol.Value {
+	options := r.wireMembers(s.options)
+	if b.from == nil || b.from.kwargs != s.kwargs || b.from.task != s.task || b.from.kind != s.kind ||
+		b.from.immutable != s.immutable || !equal(b.from.args, s.args) || !equal(b.options, options) {
+		b.from, b.options, b.value = s, options, r.wire(s)
+	}
+	return b.value
 }
 
 // prepareMembers is group._prepared: copies of the members with their ids, nested groups flattened, each

@@ -17,7 +17,7 @@ func (r *run) callback(v protocol.Value) *sig {
 	if s, ok := v.(*sig); ok {
 		return r.live(s)
 	}
-	return r.live(r.parse(v, "callback", 0))
+	return r.live(r.parse(v, named("callback"), 0))
 }
 
 // maybeList is Celery's: null is none, a list is itself, anything else a list of one.
@@ -54,6 +54,11 @@ func (r *run) addTo(s *sig, key string, callback protocol.Value) {
 func (r *run) contains(items []protocol.Value, v protocol.Value) bool {
 	if len(items) == 0 {
 		return false
+	}
+	r.work += len(items)
+	r.spend()
+	if r.err != nil {
+		return true
 	}
 	v = r.wire(v)
 	return slices.ContainsFunc(items, func(have protocol.Value) bool { return equal(r.wire(have), v) })

@@ -24,7 +24,7 @@ var ErrTooLarge = errors.New("the canvas is too large")
 // The limits of one call.
 const (
 	maxDepth = 200       // signatures within signatures
-	maxWork  = 4_000_000 // signatures read, copied or written
+	maxWork  = 2_000_000 // signatures read, copied or written
 	maxBytes = 512 << 20 // of the messages together, about
 )
 
@@ -47,7 +47,7 @@ func describe(v protocol.Value) string {
 // header and body of a chord are read as well, and it is an error if they are not there or if nobody knows
 // the subtask_type. Signatures in options (link, link_error, chain, chord) are handed on as they came and
 // read when it is their turn.
-func (r *run) parse(v protocol.Value, part string, depth int) *sig {
+func (r *run) parse(v protocol.Value, part place, depth int) *sig {
 	if r.err != nil {
 		return &sig{kwargs: &protocol.Object{}, options: &protocol.Object{}}
 	}
@@ -55,11 +55,10 @@ func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 	s := &sig{dict: true, kwargs: &protocol.Object{}, options: &protocol.Object{}}
 	bad := func(at, format string, args ...any) *sig {
 		if at != "" {
-			at = part + "." + at
-		} else {
-			at = part
+			at = "." + at
 		}
-		r.fail(at, fmt.Errorf(format, args...))
+		r.fail(part.String()+at, fmt.Errorf(format, args...))
+		s.class = taskClass // it may lack what its class needs
 		return s
 	}
 	o, ok := v.(*protocol.Object)
@@ -118,19 +117,19 @@ func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 		if !ok || !isList {
 			return bad("kwargs.tasks", "is %s, want a list of signatures", describe(tasks))
 		}
-		s.kwargs.Set("tasks", r.parseList(items, part+".kwargs.tasks", depth+1))
+		s.kwargs.Set("tasks", r.parseList(items, part.in(".kwargs.tasks"), depth+1))
 	case chordClass:
 		header, _ := s.kwargs.Get("header")
 		switch h := header.(type) {
 		case []protocol.Value:
-			s.kwargs.Set("header", r.parseList(h, part+".kwargs.header", depth+1))
+			s.kwargs.Set("header", r.parseList(h, part.in(".kwargs.header"), depth+1))
 		case *protocol.Object:
-			s.kwargs.Set("header", r.parse(h, part+".kwargs.header", depth+1))
+			s.kwargs.Set("header", r.parse(h, part.in(".kwargs.header"), depth+1))
 		default:
 			return bad("kwargs.header", "is %s, want signatures", describe(header))
 		}
 		body, _ := s.kwargs.Get("body")
-		s.kwargs.Set("body", r.parse(body, part+".kwargs.body", depth+1))
+		s.kwargs.Set("body", r.parse(body, part.in(".kwargs.body"), depth+1))
 	case mapClass, starmapClass, chunksClass:
 		for _, key := range []string{"task", "it"} {
 			if _, ok := s.kwargs.Get(key); !ok {
@@ -146,10 +145,10 @@ func (r *run) parse(v protocol.Value, part string, depth int) *sig {
 	return s
 }
 
-func (r *run) parseItems(items []protocol.Value, part string, depth int) []protocol.Value {
+func (r *run) parseItems(items []protocol.Value, part place, depth int) []protocol.Value {
 	out := make([]protocol.Value, len(items))
 	for i, v := range items {
-		out[i] = r.parse(v, fmt.Sprintf("%s[%d]", part, i), depth)
+		out[i] = r.parse(v, part.at(i), depth)
 		if r.err != nil {
 			break
 		}
@@ -157,8 +156,35 @@ func (r *run) parseItems(items []protocol.Value, part string, depth int) []proto
 	return out
 }
 
-func (r *run) parseList(items []protocol.Value, part string, depth int) *list {
+func (r *run) parseList(items []protocol.Value, part place, depth int) *list {
 	return &list{items: r.parseItems(items, part, depth)}
+}
+
+// A place is where a signature stands. It becomes a text only when there is something wrong with it.
+type place struct {
+	outer *place
+	name  string // before the index
+	index int    // -1: none
+}
+
+func named(name string) place { return place{name: name, index: -1} }
+
+func (p place) in(name string) place { return place{outer: &p, name: name, index: -1} }
+
+func (p place) at(i int) place {
+	p.index = i
+	return p
+}
+
+func (p place) String() string {
+	s := p.name
+	if p.index >= 0 {
+		s += fmt.Sprintf("[%d]", p.index)
+	}
+	if p.outer != nil {
+		s = p.outer.String() + s
+	}
+	return s
 }
 
 // truthy is Python's bool(v) for what a signature may hold.

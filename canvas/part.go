@@ -26,7 +26,7 @@ func Body(p Part, results []protocol.Value, env *Env) (Plan, error) {
 	if results == nil {
 		results = []protocol.Value{}
 	}
-	res := r.apply(r.parse(p.Body, "chord", 0), []protocol.Value{results}, nil, nil)
+	res := r.apply(r.parse(p.Body, named("chord"), 0), []protocol.Value{results}, nil, nil)
 	return r.plan(res)
 }
 
@@ -62,8 +62,8 @@ func reprError(err error) string {
 // under the body's id, and FAILURE for every step that was to follow the body. cause is what the part
 // failed with; nil: nothing but text is known. The members of a group body fail with cause itself.
 //
-// Where Celery leaves somebody waiting for ever this goes further: of a body that is a chord or a chain the
-// innermost end is told as well, and if the body itself is a part of an outer chord, that part is reported.
+// Where Celery leaves somebody waiting for ever this goes further: of a body that is a chain every step is
+// told and of a chord the innermost body, and if the body is a part of an outer chord, that part is reported.
 //
 // An error names what could not be read; the effects are everything else and are to be done all the same.
 func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Effect, error) {
@@ -73,7 +73,7 @@ func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Ef
 	}
 	f := newFailing(env, exc, chordTraceback(exc, cause), true)
 	r := newRun(env)
-	body := r.live(r.parse(p.Body, "chord", 0))
+	body := r.live(r.parse(p.Body, named("chord"), 0))
 	if r.err != nil {
 		// The body cannot be read as a signature; its id may still be there.
 		f.errs = append(f.errs, r.err)
@@ -161,7 +161,7 @@ func resultErrbacks(s *sig, depth int) []protocol.Value {
 	return out
 }
 
-// ends tells the innermost ends of something that will not run, and reports their parts of outer chords. An
+// ends tells the tasks inside something that will not run, and reports their parts of outer chords. An
 // end whose own options name no chord has that of what is around it.
 func (f *failing) ends(r *run, s *sig, outer *protocol.Object) {
 	if f.work++; f.work > maxSteps || r.err != nil {
@@ -173,7 +173,11 @@ func (f *failing) ends(r *run, s *sig, outer *protocol.Object) {
 	switch s.class {
 	case chainClass:
 		if tasks := s.tasks(); len(tasks) > 0 {
-			f.ends(r, tasks[len(tasks)-1], outer)
+			n := len(tasks) - 1
+			for _, t := range tasks[:n] {
+				f.ends(r, t, nil)
+			}
+			f.ends(r, tasks[n], outer)
 			return
 		}
 	case groupClass:

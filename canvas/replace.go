@@ -2,7 +2,6 @@ package canvas
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -22,7 +21,7 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 		return Plan{}, err
 	}
 	r := newRun(onBehalf(t, env))
-	self := r.live(r.parse(s.Value(), s.name(), 0))
+	self := r.live(r.parse(s.Value(), named(s.name()), 0))
 	if _, there := self.options.Get("chord"); there {
 		r.fail(s.name(), errors.New("a signature that replaces a task must not be part of a chord"))
 	}
@@ -40,10 +39,10 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 		}
 	}
 	for i, cb := range t.Callbacks {
-		r.link(self, r.parse(cb, fmt.Sprintf("callbacks[%d]", i), 0))
+		r.link(self, r.parse(cb, named("callbacks").at(i), 0))
 	}
 	for i, eb := range t.Errbacks {
-		r.linkError(self, r.parse(eb, fmt.Sprintf("errbacks[%d]", i), 0))
+		r.linkError(self, r.parse(eb, named("errbacks").at(i), 0))
 	}
 	if r.err != nil {
 		return Plan{}, r.err
@@ -65,12 +64,31 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 			step.options.Set("replaced_task_nesting", nesting)
 		}
 	}
+	rest := make([]*sig, 0, len(t.Chain))
 	for i, v := range slices.Backward(t.Chain) {
-		next := r.live(r.parse(v, fmt.Sprintf("chain[%d]", i), 0))
+		next := r.live(r.parse(v, named("chain").at(i), 0))
 		next.options.Set("replaced_task_nesting", nesting)
-		self = r.or(self, next)
+		rest = append(rest, next)
 	}
-	return r.plan(r.apply(self, nil, nil, nil))
+	return r.plan(r.apply(r.followedBy(self, rest), nil, nil, nil))
+}
+
+// followedBy is s | next | ... for each of the rest.
+func (r *run) followedBy(s *sig, rest []*sig) *sig {
+	for i, next := range rest {
+		s = r.or(s, next)
+		if s.class == chainClass && s.options.Len() == 0 && i+1 < len(rest) {
+			// A chain without options: | copies it for every step, folding does not.
+			steps := s.tasks()
+			for k, next := range rest[i+1:] {
+				if res := r.mergeStep(&steps, next, false); res != nil {
+					return r.followedBy(res, rest[i+2+k:])
+				}
+			}
+			return newChain(steps, emptyOptions())
+		}
+	}
+	return s
 }
 
 // AddToChord is Task.add_to_chord: s becomes one more part of the header that the running task t is part
@@ -84,7 +102,7 @@ func AddToChord(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 		return Plan{}, ErrNoChord
 	}
 	r := newRun(onBehalf(t, env))
-	self := r.live(r.parse(s.Value(), s.name(), 0))
+	self := r.live(r.parse(s.Value(), named(s.name()), 0))
 	self.options.Set("group_id", part.GroupID)
 	self.options.Set("group_index", part.Index)
 	self.options.Set("chord", part.Body)

@@ -50,7 +50,7 @@ func New(task string, args ...any) Signature {
 // The error is a *SignatureError.
 func Parse(v protocol.Value) (Signature, error) {
 	r := newRun(scratch)
-	r.parse(v, "signature", 0)
+	r.parse(v, named("signature"), 0)
 	if r.err != nil {
 		return Signature{}, r.err
 	}
@@ -271,7 +271,7 @@ func (s Signature) linking(what string, links []Signature, link func(r *run, sel
 			s = s.wrong("%s %d: %w", what, i, err)
 			continue
 		}
-		s = s.edit(func(r *run, self *sig) { link(r, self, r.live(r.parse(l.Value(), what, 0))) })
+		s = s.edit(func(r *run, self *sig) { link(r, self, r.live(r.parse(l.Value(), named(what), 0))) })
 	}
 	return s
 }
@@ -282,7 +282,7 @@ func (s Signature) edit(change func(r *run, self *sig)) Signature {
 		return s
 	}
 	r := newRun(scratch)
-	self := r.parse(s.Value(), s.name(), 0)
+	self := r.parse(s.Value(), named(s.name()), 0)
 	if self = r.live(self); r.err == nil {
 		change(r, self)
 	}
@@ -323,7 +323,7 @@ func build(what string, parts []Signature, make func(*run, []*sig) *sig) Signatu
 			out.errs = append(out.errs, fmt.Errorf("canvas: %s: part %d: %w", what, i, err))
 			continue
 		}
-		tasks = append(tasks, r.live(r.parse(p.Value(), fmt.Sprintf("%s: part %d", what, i), 0)))
+		tasks = append(tasks, r.live(r.parse(p.Value(), named(what+": part").at(i), 0)))
 	}
 	if r.err != nil {
 		out.errs = append(out.errs, r.err)
