@@ -75,12 +75,13 @@ func withoutPasswords(text string) string {
 		if !ok {
 			continue
 		}
-		// The last @ before the path ends the user info; a password may hold one itself.
-		host := rest
-		if end := strings.IndexAny(rest, "/?"); end >= 0 && strings.LastIndexByte(rest[:end], '@') >= 0 {
-			host = rest[:end]
+		// A password may hold any character that somebody forgot to escape. Rather too much is hidden than too
+		// little: up to the last @ before the query, or up to the last of all where that has none.
+		before, _, _ := strings.Cut(rest, "?")
+		at := strings.LastIndexByte(before, '@')
+		if at < 0 {
+			at = strings.LastIndexByte(rest, '@')
 		}
-		at := strings.LastIndexByte(host, '@')
 		if at >= 0 {
 			if user, _, ok := strings.Cut(rest[:at], ":"); ok {
 				rest = user + ":" + mask + rest[at:]
