@@ -3,7 +3,7 @@
 //
 //	key       [global_keyprefix]celery-task-meta-<task id>      string, the result document
 //	channel   the same name                                     each document, when it is stored
-//	key       [global_keyprefix]celery-taskset-meta-<group id>  a chord while it runs: see countPart
+//	key       [global_keyprefix]celery-taskset-meta-<group id>  a chord while it runs: chords.go
 //
 // One script reads the old record, decides, stores and publishes, so SUCCESS is never overwritten, not
 // even by two writers at once; usually a store is one round trip. Where scripts are forbidden, WATCH
