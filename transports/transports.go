@@ -78,6 +78,9 @@ type Queue struct {
 	Transient  bool
 	AutoDelete bool
 	Exclusive  bool
+	// Unbound: bound to no exchange, so that only what is sent to its name arrives, as in a reply queue.
+	// Exchange, Type and RoutingKey are not looked at.
+	Unbound bool
 }
 
 // A Fanout is a broadcast to listen to: Celery's pidbox (Type fanout, on AMQP through a queue of our own),

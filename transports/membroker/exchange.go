@@ -37,7 +37,7 @@ func (b *Broker) declare(d transports.Queue) *queue {
 		q.deadKey, _ = k.(string)
 	}
 	b.queues[d.Name] = q
-	if d.Exchange != "" {
+	if d.Exchange != "" && !d.Unbound {
 		key := d.RoutingKey
 		if key == "" {
 			key = d.Name

@@ -24,6 +24,9 @@ func queueExists(ac *amqp.Connection, name string) error {
 
 // createQueue declares exchange, queue and binding, in this order, as Celery does.
 func createQueue(ac *amqp.Connection, q transports.Queue) error {
+	if q.Unbound {
+		return makeQueue(ac, q)
+	}
 	exchange := cmp.Or(q.Exchange, q.Name)
 	if err := ensureExchange(ac, exchange, cmp.Or(q.Type, "direct"), true); err != nil {
 		return err

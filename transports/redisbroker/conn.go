@@ -297,6 +297,9 @@ func (c *conn) bind(ctx context.Context, queues []transports.Queue) error {
 	}
 	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for _, q := range queues {
+			if q.Unbound {
+				continue
+			}
 			table, permanent := c.t.set.bindingKeys(q.Exchange)
 			member := c.t.set.bindingMember(q)
 			p.SAdd(ctx, table, member)

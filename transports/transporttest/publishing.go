@@ -106,6 +106,22 @@ func created(b *bench) {
 	b.ack(b.receive(k))
 }
 
+func unbound(b *bench) {
+	c, x, q := b.dial(), b.Name(), b.Name()
+	k, err := c.Consume(b.ctx, []transports.Queue{{Name: q, Exchange: x, Create: true, Unbound: true}}, 1)
+	if err != nil {
+		b.Fatalf("Consume: %v", err)
+	}
+	p := transports.Publishing{Exchange: x, RoutingKey: q, Message: text("bound"), Mandatory: true, ExchangeType: "direct", ExchangeDurable: true}
+	if err := c.Publish(b.ctx, p); !errors.Is(err, transports.ErrRefused) {
+		b.Errorf("Publish to an exchange it is not bound to: %v, want ErrRefused", err)
+	}
+	b.send(c, q, "one")
+	d := b.receive(k)
+	b.wantBodies([]*transports.Delivery{d}, []string{"one"})
+	b.ack(d)
+}
+
 func waitedFor(b *bench) {
 	q, c := b.Name(), b.dial()
 	type answer struct {

@@ -82,6 +82,7 @@ func Run(t *testing.T, f Factory) {
 		{"Declare makes the queue before the publish", declare},
 		{"a queue bound to an exchange gets what matches", bound},
 		{"a missing queue is created when Create asks for it", created},
+		{"an unbound queue gets what is sent to its name only", unbound},
 		{"a missing queue without Create is waited for", waitedFor},
 		{"an existing queue is not redeclared", notRedeclared},
 		{"a broadcast reaches every subscription", fanout},
