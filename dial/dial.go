@@ -106,7 +106,11 @@ func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
 		if o.Broker == nil {
 			return nil, fmt.Errorf("dial: rpc:// needs a broker to send its replies through")
 		}
-		b, err := rpcresult.New(rpcresult.Config{Transport: o.Broker, Persistent: o.Persistent, Encoding: o.Encoding})
+		cfg := rpcresult.Config{Transport: o.Broker, Persistent: o.Persistent, Encoding: o.Encoding}
+		if o.Expires != nil && *o.Expires > 0 {
+			cfg.Expires = *o.Expires
+		}
+		b, err := rpcresult.New(cfg)
 		if err != nil {
 			return nil, err
 		}

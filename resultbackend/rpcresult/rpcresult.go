@@ -5,13 +5,15 @@
 //
 // It works over any Transport (on Redis the message becomes an element of the list named by reply_to)
 // and never declares the reply queue: that is the client's. When the client has gone the reply vanishes,
-// which is not an error.
+// which is not an error. Replies is such a client's side of it.
 package rpcresult
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/stalkworker/stalk/internal/redial"
 	"github.com/stalkworker/stalk/protocol"
@@ -26,10 +28,15 @@ const (
 	suspectBody = 16 << 20
 )
 
+// DefaultExpires is Celery's result_expires when it is not set.
+const DefaultExpires = 24 * time.Hour
+
 // A Config says through which broker. Transport is required.
 type Config struct {
 	Transport  transports.Transport // connections of our own are made through it
 	Persistent bool                 // result_persistent: replies survive a restart of the broker
+	// Expires is when the reply queue of a client that has gone is deleted (result_expires); 0: DefaultExpires.
+	Expires time.Duration
 	// Encoding: result_serializer and the zone of date_done. Its Compression is not looked at: Celery never
 	// compresses a reply.
 	Encoding protocol.Encoding
@@ -41,10 +48,14 @@ type Backend struct {
 	contentType, contentEncoding string
 	mode                         uint8
 
-	line *redial.Line
+	line    *redial.Line
+	replies *replies
 }
 
-var _ resultbackend.Backend = (*Backend)(nil)
+var (
+	_ resultbackend.Backend = (*Backend)(nil)
+	_ resultbackend.Replier = (*Backend)(nil)
+)
 
 // New checks cfg and returns a Backend, which connects at the first Store.
 func New(cfg Config) (*Backend, error) {
@@ -56,6 +67,9 @@ func New(cfg Config) (*Backend, error) {
 	if serializer == "" {
 		serializer = "json"
 	}
+	if cfg.Expires < 0 {
+		return nil, fmt.Errorf("rpcresult: Config.Expires is %v, want 0 or more", cfg.Expires)
+	}
 	_, contentType, contentEncoding, err := protocol.Serialize(serializer, nil)
 	if err != nil {
 		return nil, fmt.Errorf("rpcresult: Config.Encoding: %w", err)
@@ -66,6 +80,7 @@ func New(cfg Config) (*Backend, error) {
 		contentEncoding: contentEncoding,
 		mode:            1,
 		line:            redial.New(cfg.Transport),
+		replies:         newReplies(cfg.Transport, cmp.Or(cfg.Expires, DefaultExpires)),
 	}
 	if cfg.Persistent {
 		b.mode = 2
@@ -135,7 +150,8 @@ func (b *Backend) dialled(err error) error {
 
 // Close ends the connection and waits for it. Stores after it, and those on their way, are ErrUnavailable.
 func (b *Backend) Close() error {
-	if err := b.line.Close(); err != nil {
+	err := cmp.Or(b.line.Close(), b.replies.close())
+	if err != nil && !errors.Is(err, transports.ErrDisconnected) {
 		return fmt.Errorf("rpcresult: %w", err)
 	}
 	return nil
