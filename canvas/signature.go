@@ -298,7 +298,12 @@ func (s Signature) edit(change func(r *run, self *sig)) Signature {
 // arguments. As in Celery a group of several followed by a task becomes a chord, and what follows a chord
 // follows its body.
 func Chain(steps ...Signature) Signature {
-	return build("chain", steps, func(r *run, tasks []*sig) *sig { return r.foldChain(tasks) })
+	return build("chain", steps, func(r *run, tasks []*sig) *sig {
+		if len(tasks) < 2 { // Python folds two and more
+			return newChain(tasks, emptyOptions())
+		}
+		return r.foldChain(tasks)
+	})
 }
 
 // Group runs its members side by side.

@@ -12,6 +12,7 @@ Ids made in a step are w-1, w-2, ... in that step and get a prefix of their own 
 """
 import importlib.metadata as metadata
 import os
+import random
 import re
 import sys
 import time
@@ -704,6 +705,12 @@ def main(path):  # writes it compressed
     case('chord, on a store that counts nothing, known', CANVASES['chord'], poll=True, known=KNOWN)
     for canvas in ['chord with links', 'chain with group, link and errback', 'chord of chords']:
         case(f'{canvas}, errbacks on headers', CANVASES[canvas], conf={'task_allow_error_cb_on_chord_header': True})
+    for seed in range(RANDOM):
+        rnd = random.Random(seed)
+        x = anything(rnd, 3)
+        failing = rnd.sample('abcdefgh', rnd.choice([0, 0, 1, 2]))
+        conf = rnd.choice([{}, {}, {}, {'task_inherit_parent_priority': True}, {'task_allow_error_cb_on_chord_header': True}])
+        case(f'random {seed}', x, failing=failing, conf=conf, poll=rnd.random() < 0.2, limit=25)
     replacing(cases)
     routes = list(routing())
     out = {'celery': VERSION, 'kombu': metadata.version('kombu'), 'now': NOW.isoformat(), 'routes': routes, 'cases': cases}
@@ -773,6 +780,40 @@ def replacing(cases):
             raise Ignore()
         world.run(message, fun=fun, op='add_to_chord', extra={'sig': sub})
         cases.append({'name': name, 'conf': {}, 'known': {}, 'poll': False, 'steps': steps})
+
+
+RANDOM = 400
+
+
+def anything(rnd, depth):
+    """A canvas of at most this depth."""
+    kind = rnd.choice(['task'] * 3 + ['chain'] * 3 + ['group'] * 2 + ['chord'] * 2 + ['rawchain']) if depth else 'task'
+    some = lambda least: [anything(rnd, depth - 1) for _ in range(rnd.choice([least, 1, 2, 2, 3]))]
+    if kind == 'task':
+        x = t(rnd.choice('abcdefgh'), *range(rnd.randrange(3)))
+        if rnd.random() < 0.15:
+            x = ['si', x]
+    elif kind == 'chord':
+        x = D(some(0) if rnd.random() < 0.1 else some(1), anything(rnd, depth - 1))
+    else:
+        x = [kind, *some(0 if rnd.random() < 0.1 else 1)]
+    if rnd.random() < 0.15:
+        x = ['set', x, rnd.choice([{'queue': 'q1'}, {'priority': 3}, {'countdown': 5}, {'expires': 9, 'queue': 'q2'}, {'priority': None}, {'ignore_result': True},
+                                   {'stamped_headers': ['s'], 's': 1}, {'task_id': f'c-{rnd.randrange(10**6)}'}, {'headers': {'X': 1}}])]
+    if rnd.random() < 0.15 and not empty(x):
+        x = ['link', x, anything(rnd, min(depth, 1))]
+    if rnd.random() < 0.15:
+        x = ['err', x, t('onerror')]
+    return x
+
+
+def empty(x):
+    """Whether linking to x fails in Python."""
+    while x[0] in ('set', 'err', 'link', 'si'):
+        x = x[1]
+    if x[0] == 'chord':
+        return empty(x[2])
+    return x[0] in ('group', 'chain') and (len(x) == 1 or any(empty(y) for y in x[1:]))
 
 
 SETTINGS = {
