@@ -39,8 +39,8 @@ func Main(hs ...handlers.Handler) { Program{Handlers: hs}.Main() }
 // Main runs the command line and ends the process.
 func (g Program) Main() {
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
 	code := run(ctx, g, os.Args, process{
 		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals,
 	})

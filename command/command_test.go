@@ -82,6 +82,7 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"unknown result scheme", nil, "worker --demo -b redis:// --result-backend db+sqlite:///x", `scheme "db+sqlite" is not one of redis`},
 		{"a broker URL that cannot be", nil, "worker --demo -b redis://h/x", `database "x" is not a number`},
 		{"bad concurrency", nil, "worker --demo -b redis:// -c many", `-c "many": want a number from 1, or auto`},
+		{"bad grace", nil, "worker --demo -b redis:// --grace soon", `--grace "soon": want seconds`},
 		{"bad level", nil, "worker --demo -b redis:// -l loud", `-l "loud": want DEBUG`},
 		{"beat", nil, "worker --demo -b redis:// -B", "run celery beat as a process of its own"},
 		{"a missing settings file", nil, "--config /no/such worker --demo -b redis://", "--config: open /no/such"},
@@ -285,6 +286,24 @@ func TestSecondSignalEndsRunningTasks(t *testing.T) {
 	}
 	s.code <- 1
 	s.stderr.wait(t, `demo.sleep\[long\]`)
+}
+
+func TestQuitEndsRunningTasksAtOnce(t *testing.T) {
+	s := startDemo(t)
+	s.signals <- syscall.SIGQUIT
+	s.stdout.wait(t, "Cold shutdown")
+	if code := <-s.code; code != 0 {
+		t.Errorf("exit code %d: nothing was running", code)
+	}
+	s.code <- 0
+}
+
+func TestGraceIsSecondsOrADuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 0, "0": 0, "1": time.Second, "1.5": 1500 * time.Millisecond, "2m": 2 * time.Minute} {
+		if got, err := graceful(text); err != nil || got != want {
+			t.Errorf("graceful(%q) = %v, %v; want %v", text, got, err, want)
+		}
+	}
 }
 
 func TestHelpAndVersion(t *testing.T) {

@@ -38,7 +38,7 @@ func workerFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "disable-prefetch", Usage: "no message is taken ahead, as -O fair"},
 		&cli.Float64Flag{Name: "time-limit", Usage: "hard time limit, `SECONDS`"},
 		&cli.Float64Flag{Name: "soft-time-limit", Usage: "soft time limit, `SECONDS`"},
-		&cli.DurationFlag{Name: "grace", Usage: "at shutdown, how long running tasks may finish; 0: as long as they need, as Celery's warm shutdown"},
+		&cli.StringFlag{Name: "grace", Usage: "`SECONDS`: at shutdown, how long running tasks may finish; 0: as long as they need, as Celery's warm shutdown"},
 		&cli.StringSliceFlag{Name: "serve", Usage: "serve only these `TASKS` (names or globs, comma separated)"},
 		&cli.StringSliceFlag{Name: "alias", Usage: "serve a task under another name too: `NEW=NAME`, repeatable"},
 		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -82,8 +83,8 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	return supervise(c.Context, cfg, p)
 }
 
-// supervise runs the worker until a signal or ctx ends it: the first asks for a warm shutdown, the second
-// ends the running tasks.
+// supervise runs the worker until a signal or ctx ends it: the first asks for a warm shutdown, the second, or
+// a SIGQUIT, ends the running tasks.
 func supervise(ctx context.Context, cfg worker.Config, p process) error {
 	w, err := worker.New(cfg)
 	if err != nil {
@@ -96,17 +97,19 @@ func supervise(ctx context.Context, cfg worker.Config, p process) error {
 	go func() { // ends with over; waited for below
 		defer close(watched)
 		for count := 0; ; count++ {
+			var sig os.Signal
 			select {
-			case <-p.signals:
+			case sig = <-p.signals:
 			case <-over:
 				return
 			}
-			if count == 0 {
+			if count == 0 && sig != syscall.SIGQUIT {
 				fmt.Fprint(p.stdout, "\nworker: Warm shutdown (MainProcess)\n")
 				cancel()
 			} else {
 				fmt.Fprint(p.stdout, "\nworker: Cold shutdown (MainProcess)\n")
 				w.StopNow()
+				cancel()
 			}
 		}
 	}()
@@ -214,10 +217,10 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	case o == "fair", c.Bool("disable-prefetch"), s.flag("worker_disable_prefetch", false):
 		cfg.Prefetch = 1
 	}
-	if d := c.Duration("grace"); d > 0 {
+	if d, err := graceful(c.String("grace")); err != nil {
+		try(err)
+	} else if d > 0 {
 		cfg.Grace = d
-	} else if d < 0 {
-		try(fmt.Errorf("--grace %v: want 0 or more", d))
 	}
 
 	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
@@ -332,6 +335,21 @@ func ownLifetime(s *settings, name string) *time.Duration {
 		return nil
 	}
 	return s.lifetime(name)
+}
+
+// graceful reads --grace: seconds, or a duration such as 1m30s.
+func graceful(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		d, err = time.ParseDuration(text + "s")
+	}
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("--grace %q: want seconds, or a duration such as 90s or 2m; 0 is as long as the tasks need", text)
+	}
+	return d, nil
 }
 
 // checkSerializer refuses the names of serializers that are not spoken here. "" is json.

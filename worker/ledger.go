@@ -27,6 +27,7 @@ type entry struct {
 	name    string
 	id      string
 	task    *protocol.Task // not changed once it is here
+	over    bool           // the handler has returned
 	running bool           // from the start of the handler until the effects are safe
 	began   time.Time      // of running
 	acked   bool           // early
@@ -153,13 +154,22 @@ func (l *ledger) wasSettled(t *protocol.Task) bool {
 	return l.unacked[runKey(t)]
 }
 
-// running names the runs whose handlers are executing: "name[id]".
-func (l *ledger) running() []string {
+// returned notes that the run's handler has returned, or was given up; its effects are still on their way.
+func (l *ledger) returned(e *entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e != nil {
+		e.over = true
+	}
+}
+
+// executing names the runs whose handlers are executing: "name[id]".
+func (l *ledger) executing() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var names []string
 	for _, e := range l.entries {
-		if e.running {
+		if e.running && !e.over {
 			names = append(names, e.name+"["+e.id+"]")
 		}
 	}

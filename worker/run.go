@@ -24,26 +24,56 @@ func (r *roster) room(f func())    { r.rooms.Go(f) }
 func (r *roster) task(f func())    { r.tasks.Go(f) }
 func (r *roster) handler(f func()) { r.calls.Go(f) }
 
-// within reports whether all of wg ended before the deadline, or before stop was closed.
-func (r *roster) within(wg *sync.WaitGroup, d time.Duration, stop <-chan struct{}) bool {
+// within reports whether all of wg ended within d.
+func (r *roster) within(wg *sync.WaitGroup, d time.Duration) bool {
 	done := make(chan struct{})
 	go func() { // ends with the group; the caller either sees it end or gives the process up
 		wg.Wait()
 		close(done)
 	}()
-	var timeout <-chan time.Time
-	if d >= 0 {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		timeout = t.C
-	}
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
 	case <-done:
 		return true
-	case <-timeout:
-	case <-stop:
+	case <-t.C:
+		return false
 	}
-	return false
+}
+
+// idle waits until no handler runs and reports false when the grace period or StopNow came first. It waits
+// for handlers only: a result store or a broker that is away must not keep a worker from ending. Nobody makes
+// a task any more, so whoever holds every slot knows that no handler is left.
+func (w *Worker) idle() bool {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var timeout <-chan time.Time
+	if w.cfg.Grace >= 0 {
+		t := time.NewTimer(w.cfg.Grace)
+		defer t.Stop()
+		timeout = t.C
+	}
+	ended := make(chan bool, 1)
+	go func() { // ends with ctx at the latest
+		taken, all := 0, true
+		for taken < w.cfg.Concurrency && all {
+			if all = w.slots.acquire(ctx); all {
+				taken++
+			}
+		}
+		for range taken {
+			w.slots.release()
+		}
+		ended <- all
+	}()
+	select {
+	case all := <-ended:
+		return all
+	case <-timeout:
+	case <-w.stop:
+	}
+	cancel()
+	return <-ended
 }
 
 // run is the life of a worker and its ladder of shutdown.
@@ -75,6 +105,7 @@ func (w *Worker) run(ctx context.Context) error {
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 
 	<-intake.Done()
+	close(w.stopping)
 	w.roster.rooms.Wait() // from here on nobody makes a task
 	if ctx.Err() == nil { // the first dial was refused
 		endLink()
@@ -86,15 +117,14 @@ func (w *Worker) run(ctx context.Context) error {
 	}
 
 	var cut []string
-	if !w.roster.within(&w.roster.tasks, w.cfg.Grace, w.stop) {
-		cut = w.ledger.running()
-		endWork(handlers.ErrShutdown)
-		if !w.roster.within(&w.roster.tasks, w.cfg.Settle, nil) {
-			endSettle() // what is left returns to its queue with the connection
-			w.roster.within(&w.roster.tasks, time.Second, nil)
-		}
+	if !w.idle() {
+		cut = w.ledger.executing()
 	}
 	endWork(handlers.ErrShutdown)
+	if !w.roster.within(&w.roster.tasks, w.cfg.Settle) {
+		endSettle() // what is left returns to its queue with the connection
+		w.roster.within(&w.roster.tasks, time.Second)
+	}
 	endLink()
 	w.roster.link.Wait()
 	if len(cut) > 0 {

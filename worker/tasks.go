@@ -130,6 +130,7 @@ func (in *intake) execute(j *job) {
 	w.stats.active.Add(1)
 	out, handlerEnded := w.executor.run(in.work, in.settle, j)
 	w.stats.active.Add(-1)
+	w.ledger.returned(j.entry)
 	now := time.Now()
 	w.stats.count(out.kind)
 	logOutcome(w.log, j, out)
@@ -146,7 +147,7 @@ func (in *intake) execute(j *job) {
 	in.settleNow(j, steps)
 	select {
 	case <-handlerEnded:
-	case <-in.settle.Done():
+	case <-w.stopping: // nobody waits for this one any more
 	}
 	w.slots.release()
 }

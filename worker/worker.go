@@ -62,7 +62,7 @@ type Config struct {
 	HeaderErrbacks  bool                           // task_allow_error_cb_on_chord_header
 
 	Deliveries int           // to quarantine after so many deliveries, where the broker counts; 0: 10
-	Grace      time.Duration // how long running tasks may finish at shutdown; 0: 30 s, negative: without limit
+	Grace      time.Duration // how long running handlers may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
 	Control  Control          // remote control: what celery inspect and celery control reach
@@ -89,10 +89,11 @@ type Worker struct {
 	control  *control
 	roster   *roster
 
-	stats stats
-	ran   atomic.Bool
-	stop  chan struct{} // closed by StopNow
-	once  atomic.Bool
+	stats    stats
+	ran      atomic.Bool
+	stop     chan struct{} // closed by StopNow
+	stopping chan struct{} // closed when Run takes no more
+	once     atomic.Bool
 }
 
 // New checks cfg and builds a Worker. It does not dial.
@@ -101,7 +102,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{})}
+	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{}), stopping: make(chan struct{})}
 	if w.cfg.Handlers, err = withBuiltins(cfg.Handlers, w); err != nil {
 		return nil, err
 	}

@@ -844,3 +844,37 @@ func TestSetAsideIsCountedOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestShutdownEndsWhileTheStoreIsAway: the grace period, even one without limit, is for handlers.
+func TestShutdownEndsWhileTheStoreIsAway(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) { c.Grace = -1 }, handlers.Func("double", double), handlers.Func("sleep", sleeper(time.Minute)))
+		r.results.Away(true)
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
+		r.send(protocol.Task{ID: "b", Name: "sleep"})
+		synctest.Wait()
+		began := time.Now()
+		if err := r.stop(); err != nil {
+			t.Errorf("Run = %v: no handler was cut short", err)
+		}
+		if took := time.Since(began); took < time.Minute || took > 2*time.Minute {
+			t.Errorf("stopping took %v, want the handler's minute and the time to settle", took)
+		}
+		r.wantQueue("q", 2, 0)
+	})
+}
+
+func TestAnAbandonedHandlerDoesNotHoldAnUnlimitedGrace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		never := make(chan struct{})
+		defer close(never)
+		r := startRig(t, func(c *Config) { c.Grace = -1 }, handlers.Func("never", func(context.Context, nothing) (int, error) { <-never; return 0, nil }))
+		r.send(protocol.Task{ID: "a", Name: "never", HardLimit: time.Second})
+		pass(time.Minute)
+		r.wantException("a", "TimeLimitExceeded")
+		if err := r.stop(); err != nil {
+			t.Errorf("Run = %v", err)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
