@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"image"
 	"image/jpeg"
+	_ "image/png" // a thumbnail may be one
 	"os"
 	"strconv"
 
@@ -26,7 +27,7 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "make":
-		return draw(args[1])
+		return drawPhoto(args[1])
 	case len(args) == 5 && args[0] == "check":
 		w, err := strconv.Atoi(args[3])
 		if err != nil {
@@ -41,7 +42,7 @@ func run(args []string) error {
 	return errors.New("usage: photo make FILE | photo check SOURCE THUMBNAIL WIDTH HEIGHT")
 }
 
-func draw(name string) (err error) {
+func drawPhoto(name string) (err error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
