@@ -76,8 +76,8 @@ func (c *conn) restoreOverdue(ctx context.Context) (restored int, err error) {
 		mine[l.field] = true
 	}
 	for skip, seen := int64(0), 0; ; {
-		fields, err := c.main.ZRevRangeByScore(ctx, index, &redis.ZRangeBy{
-			Max: latest, Min: "0", Offset: skip, Count: sweepBatch,
+		fields, err := c.main.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: index, Start: latest, Stop: "0", ByScore: true, Rev: true, Offset: skip, Count: sweepBatch,
 		}).Result()
 		if err != nil {
 			return restored, c.outcome("sweep", err)
