@@ -53,7 +53,8 @@ func (o *output) wait(t *testing.T, pattern string) []string {
 
 func hello(_ context.Context, in struct {
 	Name string `json:"name"`
-}) (string, error) {
+},
+) (string, error) {
 	return "hello " + in.Name, nil
 }
 
@@ -227,8 +228,10 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 	var stdout, stderr output
 	ctx, cancel := context.WithCancel(t.Context())
 	end := make(chan int, 1)
-	args := []string{"stalk", "-b", "redis://127.0.0.1:1/0", "worker", "--config", config, "-b", s.url, "--demo", "-c", "2", "-n", "w7@%h", "-l", "info",
-		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--without-gossip"}
+	args := []string{
+		"stalk", "-b", "redis://127.0.0.1:1/0", "worker", "--config", config, "-b", s.url, "--demo", "-c", "2", "-n", "w7@%h", "-l", "info",
+		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--without-gossip",
+	}
 	go func() {
 		end <- run(ctx, Program{}, args, process{stdout: &stdout, stderr: &stderr, environ: []string{"CELERY_RESULT_BACKEND=" + s.url}})
 	}()

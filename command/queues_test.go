@@ -39,16 +39,22 @@ func TestQueuesAsCeleryDeclaresThem(t *testing.T) {
 		want       []transports.Queue
 	}{
 		{"the default queue", "{}", nil, []transports.Queue{{Name: "celery", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args()}}},
-		{"another default, quorum", "{task_default_queue: main, task_default_queue_type: quorum}", nil,
-			[]transports.Queue{{Name: "main", Exchange: "main", Type: "direct", RoutingKey: "main", Create: true, Arguments: args("x-queue-type", "quorum")}}},
+		{
+			"another default, quorum", "{task_default_queue: main, task_default_queue_type: quorum}", nil,
+			[]transports.Queue{{Name: "main", Exchange: "main", Type: "direct", RoutingKey: "main", Create: true, Arguments: args("x-queue-type", "quorum")}},
+		},
 		{"-Q makes missing ones with the priority of all", "{task_queue_max_priority: 10}", []string{"a", "celery"}, []transports.Queue{
 			{Name: "a", Exchange: "a", Type: "direct", RoutingKey: "a", Create: true, Arguments: args("x-max-priority", int64(10))},
-			{Name: "celery", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args("x-max-priority", int64(10))}}},
-		{"task_queues as a mapping", "{task_queues: {t: {exchange: ex, exchange_type: topic, binding_key: 'a.#', durable: false, expires: 1.5, max_priority: 3}}}", nil,
-			[]transports.Queue{{Name: "t", Exchange: "ex", Type: "topic", RoutingKey: "a.#", Create: true, Transient: true, Arguments: args("x-expires", int64(1500), "x-max-priority", int64(3))}}},
+			{Name: "celery", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args("x-max-priority", int64(10))},
+		}},
+		{
+			"task_queues as a mapping", "{task_queues: {t: {exchange: ex, exchange_type: topic, binding_key: 'a.#', durable: false, expires: 1.5, max_priority: 3}}}", nil,
+			[]transports.Queue{{Name: "t", Exchange: "ex", Type: "topic", RoutingKey: "a.#", Create: true, Transient: true, Arguments: args("x-expires", int64(1500), "x-max-priority", int64(3))}},
+		},
 		{"task_queues as a list", "{task_queues: [x, {name: y, queue_arguments: {x-queue-type: quorum}}]}", nil, []transports.Queue{
 			{Name: "x", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args()},
-			{Name: "y", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args("x-queue-type", "quorum")}}},
+			{Name: "y", Exchange: "celery", Type: "direct", RoutingKey: "celery", Create: true, Arguments: args("x-queue-type", "quorum")},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := settingsOf(t, tt.text)

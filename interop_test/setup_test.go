@@ -17,8 +17,6 @@ type setup struct {
 	client   map[string]any // the same, for Python alone
 }
 
-func (s setup) amqp() bool { return strings.HasPrefix(s.broker, "amqp") }
-
 // with returns the setup with one more setting.
 func (s setup) with(name string, value any) setup {
 	m := maps.Clone(s.settings)

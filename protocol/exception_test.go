@@ -84,10 +84,19 @@ func TestExceptionRepr(t *testing.T) {
 		arg  protocol.Value
 		want string
 	}{
-		{nil, "None"}, {true, "True"}, {int64(1), "1"}, {2.0, "2.0"}, {"it's", `"it's"`}, {`it's "x"`, `'it\'s "x"'`},
-		{"a\n\t\\\x00é\u200b\U0001f600\U000e0001", `'a\n\t\\\x00é\u200b😀\U000e0001'`}, {"\xed\xa0\x80", `'\ud800'`},
-		{[]byte("a'\xff"), `b"a'\xff"`}, {[]protocol.Value{"a", []protocol.Value{}}, "['a', []]"},
-		{object("k", int64(1)), "{'k': 1}"}, {protocol.Set{}, "set()"}, {protocol.Set{int64(1)}, "{1}"},
+		{nil, "None"},
+		{true, "True"},
+		{int64(1), "1"},
+		{2.0, "2.0"},
+		{"it's", `"it's"`},
+		{`it's "x"`, `'it\'s "x"'`},
+		{"a\n\t\\\x00é\u200b\U0001f600\U000e0001", `'a\n\t\\\x00é\u200b😀\U000e0001'`},
+		{"\xed\xa0\x80", `'\ud800'`},
+		{[]byte("a'\xff"), `b"a'\xff"`},
+		{[]protocol.Value{"a", []protocol.Value{}}, "['a', []]"},
+		{object("k", int64(1)), "{'k': 1}"},
+		{protocol.Set{}, "set()"},
+		{protocol.Set{int64(1)}, "{1}"},
 	} {
 		e := &protocol.Exception{Module: "builtins", Type: "X", Args: []protocol.Value{tt.arg}}
 		if got := e.Repr(); got != "X("+tt.want+")" {

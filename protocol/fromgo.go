@@ -221,7 +221,7 @@ func fromReflect(v reflect.Value, left int) (Value, error) {
 	case reflect.Struct:
 		return fromStruct(v, left)
 	}
-	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", t)} //nolint:staticcheck // Python's text
+	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", t)}
 }
 
 // direct are the types fromGo knows without reflection.

@@ -18,14 +18,15 @@ type (
 	goThing struct {
 		base
 		*Extra
-		ID      int            `json:"id"`
-		Skipped string         `json:"-"`
-		Dash    string         `json:"-,"`
-		Empty   []int          `json:"empty,omitempty"`
-		Zero    time.Time      `json:"zero,omitzero"`
-		Nil     []int          `json:"nil"`
-		Map     map[string]any `json:"map"`
-		Ptr     *int           `json:"ptr"`
+		ID      int    `json:"id"`
+		Skipped string `json:"-"`
+		//lint:ignore SA5008 that a field named "-" is written so is what this shows
+		Dash  string         `json:"-,"`
+		Empty []int          `json:"empty,omitempty"`
+		Zero  time.Time      `json:"zero,omitzero"`
+		Nil   []int          `json:"nil"`
+		Map   map[string]any `json:"map"`
+		Ptr   *int           `json:"ptr"`
 	}
 	Extra struct{ More bool }
 	clash struct {
@@ -90,11 +91,17 @@ func TestFromGo(t *testing.T) {
 		{"json.Marshaler on the pointer", onPtr{"x"}, `{"on": str "x"}`},
 		{"json.Marshaler in a slice", []onPtr{{"x"}}, `[{"on": str "x"}]`},
 		{"encoding.TextMarshaler", netip.MustParseAddr("10.0.0.1"), `str "10.0.0.1"`},
-		{"Values", []Value{Date{2024, 1, 2}, Decimal("1e5"), UUID{15: 1}, Set{"a"}, ObjectOf(Member{"k", 1})},
-			`[date 2024-01-02, Decimal 1E+5, UUID 00000000-0000-0000-0000-000000000001, set ['str "a"'], {"k": int 1}]`},
+		{
+			"Values",
+			[]Value{Date{2024, 1, 2}, Decimal("1e5"), UUID{15: 1}, Set{"a"}, ObjectOf(Member{"k", 1})},
+			`[date 2024-01-02, Decimal 1E+5, UUID 00000000-0000-0000-0000-000000000001, set ['str "a"'], {"k": int 1}]`,
+		},
 		{"struct", goThing{base: base{"deep", "n"}, ID: 1, Dash: "d", Skipped: "s"}, `{"ID": str "deep", "Name": str "n", "id": int 1, "-": str "d", "nil": [], "map": {}, "ptr": None}`},
-		{"embedded pointer", goThing{Extra: &Extra{true}, Ptr: &five, Empty: []int{1}, Zero: at},
-			`{"ID": str "", "Name": str "", "More": True, "id": int 0, "-": str "", "empty": [int 1], "zero": datetime 2024-01-02T03:04:05.000006+01:00, "nil": [], "map": {}, "ptr": int 5}`},
+		{
+			"embedded pointer",
+			goThing{Extra: &Extra{true}, Ptr: &five, Empty: []int{1}, Zero: at},
+			`{"ID": str "", "Name": str "", "More": True, "id": int 0, "-": str "", "empty": [int 1], "zero": datetime 2024-01-02T03:04:05.000006+01:00, "nil": [], "map": {}, "ptr": int 5}`,
+		},
 		{"fields that clash hide each other", clash{}, "{}"},
 		{"reserved keys with a third", map[string]int{"__type__": 1, "__value__": 2, "x": 3}, `{"__type__": int 1, "__value__": int 2, "x": int 3}`},
 	} {

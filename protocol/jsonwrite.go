@@ -25,10 +25,11 @@ func AppendJSON(dst []byte, v Value) ([]byte, error) {
 }
 
 var (
-	errDeepValue  = fmt.Errorf("maximum recursion depth exceeded: %w", ErrTooLarge)
-	errNotText    = errors.New("text is not valid UTF-8")
-	errReserved   = errors.New(`a dict of just "__type__" and "__value__" is reserved: no reader would take it`)
-	errIntTooLong = fmt.Errorf("Exceeds the limit (%d digits) for integer string conversion", maxIntDigits) //nolint:staticcheck // Python's text
+	errDeepValue = fmt.Errorf("maximum recursion depth exceeded: %w", ErrTooLarge)
+	errNotText   = errors.New("text is not valid UTF-8")
+	errReserved  = errors.New(`a dict of just "__type__" and "__value__" is reserved: no reader would take it`)
+	//lint:ignore ST1005 Python's text
+	errIntTooLong = fmt.Errorf("Exceeds the limit (%d digits) for integer string conversion", maxIntDigits)
 )
 
 func appendJSON(b []byte, v Value, left int) ([]byte, error) {
@@ -162,7 +163,7 @@ func appendJSONTyped(b []byte, v Value, left int) ([]byte, error) {
 		b, err := appendJSONString(b, string(v))
 		return append(b, '}'), err
 	}
-	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", pyType(v))} //nolint:staticcheck // Python's text
+	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", pyType(v))}
 }
 
 // appendFloat is float.__repr__ of a finite number: shortest digits, an exponent outside 1e-4..1e16.

@@ -79,14 +79,29 @@ func TestDecodeTaskRefusesHeaders(t *testing.T) {
 		part  string
 		value protocol.Value
 	}{
-		{"headers.eta", int64(5)}, {"headers.eta", ""}, {"headers.eta", "soon"}, {"headers.eta", protocol.Date{}},
-		{"headers.expires", 0.0}, {"headers.expires", ""}, {"headers.expires", []protocol.Value{}},
-		{"headers.timelimit", "x"}, {"headers.timelimit", []protocol.Value{nil}}, {"headers.timelimit", int64(5)},
-		{"headers.timelimit[0]", []protocol.Value{"30", nil}}, {"headers.timelimit[1]", []protocol.Value{nil, int64(-1)}},
+		{"headers.eta", int64(5)},
+		{"headers.eta", ""},
+		{"headers.eta", "soon"},
+		{"headers.eta", protocol.Date{}},
+		{"headers.expires", 0.0},
+		{"headers.expires", ""},
+		{"headers.expires", []protocol.Value{}},
+		{"headers.timelimit", "x"},
+		{"headers.timelimit", []protocol.Value{nil}},
+		{"headers.timelimit", int64(5)},
+		{"headers.timelimit[0]", []protocol.Value{"30", nil}},
+		{"headers.timelimit[1]", []protocol.Value{nil, int64(-1)}},
 		{"headers.timelimit[0]", []protocol.Value{nan(), nil}},
-		{"headers.retries", "3"}, {"headers.retries", int64(-1)}, {"headers.retries", nan()}, {"headers.retries", new(big.Int).Lsh(big.NewInt(1), 70)},
-		{"headers.group", int64(5)}, {"headers.root_id", object("a", nil)}, {"headers.parent_id", []byte("x")},
-		{"headers.group_index", "0"}, {"headers.stamped_headers", "foo"}, {"headers.stamped_headers[0]", []protocol.Value{int64(1)}},
+		{"headers.retries", "3"},
+		{"headers.retries", int64(-1)},
+		{"headers.retries", nan()},
+		{"headers.retries", new(big.Int).Lsh(big.NewInt(1), 70)},
+		{"headers.group", int64(5)},
+		{"headers.root_id", object("a", nil)},
+		{"headers.parent_id", []byte("x")},
+		{"headers.group_index", "0"},
+		{"headers.stamped_headers", "foo"},
+		{"headers.stamped_headers[0]", []protocol.Value{int64(1)}},
 		{"headers.compression", int64(1)},
 	} {
 		key, _, _ := strings.Cut(strings.TrimPrefix(tt.part, "headers."), "[")
@@ -132,9 +147,19 @@ func TestDecodeTaskArguments(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ body, part string }{
-		{`null`, "body"}, {`[]`, "body"}, {`[[], {}]`, "body"}, {`{"a": 1}`, "body"}, {`"abc"`, "body"}, {`[[], {}, {}, {}]`, "body"},
-		{`[null, {}, {}]`, "body[0]"}, {`[5, {}, {}]`, "body[0]"}, {`[[], null, {}]`, "body[1]"}, {`[[], [], {}]`, "body[1]"},
-		{`[[], {}, [1]]`, "body[2]"}, {`[[], {}, {"chain": {"task": "x"}}]`, "body[2].chain"}, {`[[], {}, {"callbacks": "x"}]`, "body[2].callbacks"},
+		{`null`, "body"},
+		{`[]`, "body"},
+		{`[[], {}]`, "body"},
+		{`{"a": 1}`, "body"},
+		{`"abc"`, "body"},
+		{`[[], {}, {}, {}]`, "body"},
+		{`[null, {}, {}]`, "body[0]"},
+		{`[5, {}, {}]`, "body[0]"},
+		{`[[], null, {}]`, "body[1]"},
+		{`[[], [], {}]`, "body[1]"},
+		{`[[], {}, [1]]`, "body[2]"},
+		{`[[], {}, {"chain": {"task": "x"}}]`, "body[2].chain"},
+		{`[[], {}, {"callbacks": "x"}]`, "body[2].callbacks"},
 	} {
 		task, err := protocol.DecodeTask(message(tt.body), protocol.DecodeOptions{})
 		part := (*protocol.DecodeError)(nil)

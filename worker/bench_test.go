@@ -154,7 +154,8 @@ type nothing struct{}
 // double is the plainest of tasks.
 func double(_ context.Context, in struct {
 	X int `json:"x"`
-}) (int, error) {
+},
+) (int, error) {
 	return 2 * in.X, nil
 }
 

@@ -21,10 +21,20 @@ func usage() protocol.Value {
 		name  string
 		value int64
 	}{
-		{"maxrss", int64(u.Maxrss)}, {"ixrss", int64(u.Ixrss)}, {"idrss", int64(u.Idrss)}, {"isrss", int64(u.Isrss)},
-		{"minflt", int64(u.Minflt)}, {"majflt", int64(u.Majflt)}, {"nswap", int64(u.Nswap)}, {"inblock", int64(u.Inblock)},
-		{"oublock", int64(u.Oublock)}, {"msgsnd", int64(u.Msgsnd)}, {"msgrcv", int64(u.Msgrcv)},
-		{"nsignals", int64(u.Nsignals)}, {"nvcsw", int64(u.Nvcsw)}, {"nivcsw", int64(u.Nivcsw)},
+		{"maxrss", int64(u.Maxrss)},
+		{"ixrss", int64(u.Ixrss)},
+		{"idrss", int64(u.Idrss)},
+		{"isrss", int64(u.Isrss)},
+		{"minflt", int64(u.Minflt)},
+		{"majflt", int64(u.Majflt)},
+		{"nswap", int64(u.Nswap)},
+		{"inblock", int64(u.Inblock)},
+		{"oublock", int64(u.Oublock)},
+		{"msgsnd", int64(u.Msgsnd)},
+		{"msgrcv", int64(u.Msgrcv)},
+		{"nsignals", int64(u.Nsignals)},
+		{"nvcsw", int64(u.Nvcsw)},
+		{"nivcsw", int64(u.Nivcsw)},
 	} {
 		out.Set(f.name, f.value)
 	}

@@ -180,7 +180,8 @@ func TestRetriesEndWithTheCauseOrMaxRetriesExceeded(t *testing.T) {
 		}).With(policy)
 		without := handlers.Func("without", func(context.Context, struct {
 			X int `json:"x"`
-		}) (int, error) {
+		},
+		) (int, error) {
 			return 0, handlers.Retry(nil, 0)
 		}).With(policy)
 		r := startRig(t, nil, with, without)
@@ -338,8 +339,10 @@ func TestAckMatrixForFailureAndTimeout(t *testing.T) {
 		{"what was acked early is not settled twice", handlers.Options{AckOnFailure: &no}, failed, true, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			j := &job{task: &protocol.Task{ID: "a", Kwargs: &protocol.Object{}}, delivery: &transports.Delivery{Queue: "q"}, acked: tt.acked,
-				handler: handlers.Func("x", func(context.Context, nothing) (int, error) { return 0, nil }).With(tt.options)}
+			j := &job{
+				task: &protocol.Task{ID: "a", Kwargs: &protocol.Object{}}, delivery: &transports.Delivery{Queue: "q"}, acked: tt.acked,
+				handler: handlers.Func("x", func(context.Context, nothing) (int, error) { return 0, nil }).With(tt.options),
+			}
 			steps := plan(&Config{}, publisherID{}, j, outcome{kind: tt.kind, exception: protocol.NewException("ValueError")}, time.Now())
 			if _, ok := steps[0].(storeStep); !ok {
 				t.Fatalf("the first step is %T, want the FAILURE stored", steps[0])
@@ -379,7 +382,8 @@ func TestStartedProgressAndExtendedResults(t *testing.T) {
 		r := startRig(t, func(c *Config) { c.TrackStarted, c.Extended = true, true },
 			handlers.Func("steps", func(ctx context.Context, in struct {
 				X int `json:"x"`
-			}) (int, error) {
+			},
+			) (int, error) {
 				if err := handlers.Progress(ctx, map[string]int{"done": 1}); err != nil {
 					return 0, err
 				}

@@ -148,8 +148,11 @@ func TestThumbnailThroughTheHandler(t *testing.T) {
 			t.Fatalf("result %T, want a dict", v)
 		}
 		for _, m := range []protocol.Member{
-			{Key: "name", Value: name}, {Key: "width", Value: w}, {Key: "height", Value: h},
-			{Key: "bytes", Value: stat(name)}, {Key: "format", Value: format},
+			{Key: "name", Value: name},
+			{Key: "width", Value: w},
+			{Key: "height", Value: h},
+			{Key: "bytes", Value: stat(name)},
+			{Key: "format", Value: format},
 		} {
 			if got, _ := o.Get(m.Key); got != m.Value {
 				t.Errorf("result[%q] = %v, want %v", m.Key, got, m.Value)

@@ -39,7 +39,7 @@ func TestClaimTimes(t *testing.T) {
 		count(resultbackend.Claimed)
 		time.Sleep(6*time.Second - 1)
 		count(resultbackend.Busy)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		c := count(resultbackend.Claimed)
 		if err := c.Renew(t.Context()); err != nil {
 			t.Fatal(err)
@@ -51,7 +51,7 @@ func TestClaimTimes(t *testing.T) {
 		}
 		time.Sleep(300*time.Second - 1)
 		count(resultbackend.Finished)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		count(resultbackend.Open)
 	})
 }

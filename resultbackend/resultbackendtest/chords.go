@@ -178,7 +178,8 @@ func partValues(b *chordBench) {
 	huge, _ := new(big.Int).SetString("123456789012345678901234567890", 10)
 	values := []protocol.Value{
 		nil, true, int64(-1), int64(math.MaxInt64), huge, 3.0, 1e16, 1e-7, math.Inf(-1), "", "café \U0001F600 <&> \"\\\n\x00",
-		[]protocol.Value{}, protocol.ObjectOf(), []byte("\x00\xff"), protocol.Decimal("1.10"),
+		[]protocol.Value{},
+		protocol.ObjectOf(), []byte("\x00\xff"), protocol.Decimal("1.10"),
 		protocol.ObjectOf(protocol.Member{Key: "z", Value: []protocol.Value{int64(1), nil}}, protocol.Member{Key: "a", Value: 0.1}),
 		"[1, \"t3\", \"SUCCESS\", 5]",
 	}
@@ -615,8 +616,11 @@ func nestedNonsense(b *chordBench) {
 		deep = groupTuple(fmt.Sprint(i), deep)
 	}
 	for i, tuple := range []protocol.Value{
-		nil, "g", []protocol.Value{}, taskTuple("t"), groupTuple(""), groupTuple("g", int64(1)),
-		[]protocol.Value{[]protocol.Value{"g", nil}, "x"}, protocol.ObjectOf(), deep,
+		nil, "g",
+		[]protocol.Value{},
+		taskTuple("t"), groupTuple(""), groupTuple("g", int64(1)),
+		[]protocol.Value{[]protocol.Value{"g", nil}, "x"},
+		protocol.ObjectOf(), deep,
 	} {
 		g := fmt.Sprint("g", i)
 		b.must("SaveGroup", b.chords.SaveGroup(b.ctx(), g, tuple))
