@@ -26,7 +26,8 @@ def start_worker(app, pool='solo', **kwargs):
         return
     app.finalize()
     name = anon_nodename()
-    worker = subprocess.Popen(['/bin/sh', '-c', 'exec ' + os.environ['STALK_CMD']], env={**os.environ, 'NODE': name})
+    worker = subprocess.Popen(['/bin/sh', '-c', 'exec ' + os.environ['STALK_CMD']], env={**os.environ, 'NODE': name},
+                              stdout=(log := open(os.environ['STALK_RESULTS'].replace('.tsv', '.worker.log'), 'a')), stderr=log)
     try:
         deadline = time.monotonic() + 60
         while not app.control.ping(destination=[name], timeout=0.5):
