@@ -131,9 +131,10 @@ def run(broker, command, only):
 
 def report(broker, want, got, codes, took, out):
     every, excused, wrong = expected(broker), pending(broker), []
+    better = [i for i, outcome in want.items() if got.get(i) == 'passed' and outcome in ('failed', 'xfailed')]
     for item, outcome in want.items():
         is_ = got.get(item, 'not run')
-        if is_ == outcome:
+        if is_ == outcome or item in better:
             if item in excused:
                 wrong.append(f'{item}: as expected, but listed in pending.txt')
         elif item not in excused:
@@ -147,6 +148,8 @@ def report(broker, want, got, codes, took, out):
     print(f'conformance: {broker}: ' + ', '.join(f'{n} {o}' for o, n in sorted(collections.Counter(got.values()).items()))
           + f' of {len(want)} in {took:.0f} s; expected {sum(o == "passed" for o in want.values())} passed, '
           f'{sum(i in want and want[i] != got.get(i, "not run") for i in excused)} pending')
+    for item in better:
+        print(f'  {item}: passed, although no external Python worker does')
     for line in wrong:
         print('  ' + line)
     return not wrong

@@ -327,3 +327,32 @@ func TestRevokeKeepsWhatHasBegunOrEnded(t *testing.T) {
 			arg("from_node", "w2@test"), arg("revoked", []protocol.Value{"x", "y", int64(1)}))
 	})
 }
+
+func TestRevokedStampsCountForWhatWaitsAndWhatComes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("double", double))
+		c := r.client()
+		stamped := func(id string, value protocol.Value, eta time.Time) {
+			r.send(protocol.Task{ID: id, Name: "double", Args: args(int64(1)), ETA: eta, StampNames: []string{"other", "monitor"},
+				Stamps: protocol.ObjectOf(arg("other", nil), arg("monitor", value))})
+		}
+		later := time.Now().Add(time.Hour)
+		stamped("held", "m1", later)
+		synctest.Wait()
+		c.want("revoke_by_stamped_headers", `{"ok": "headers {'monitor': ['m1', 7]} flagged as revoked, but not terminated"}`,
+			arg("headers", protocol.ObjectOf(arg("monitor", []protocol.Value{"m1", int64(7)}))))
+		if got := c.ask("revoke_by_stamped_headers", arg("headers", []protocol.Value{"monitor=m2"})); !strings.HasPrefix(got, `{"ok": `) {
+			t.Errorf("a list of headers: %s", got)
+		}
+		stamped("one", "m2", time.Time{})
+		stamped("many", []protocol.Value{"x", int64(7)}, time.Time{})
+		stamped("free", "m3", time.Time{})
+		stamped("object", protocol.ObjectOf(), time.Time{})
+		pass(2 * time.Hour)
+		for _, id := range []string{"held", "one", "many"} {
+			r.wantState(id, protocol.Revoked)
+		}
+		r.wantState("free", protocol.Success)
+		r.wantState("object", protocol.Success)
+	})
+}

@@ -35,6 +35,8 @@ func commands() map[string]Command {
 		"report":        strict("report", bugReport),
 		"hello":         hello,
 		"revoke":        revokeTasks,
+
+		"revoke_by_stamped_headers": revokeStamps,
 	}
 	for alias, name := range map[string]string{
 		"dump_active": "active", "dump_reserved": "reserved", "dump_schedule": "scheduled",

@@ -15,10 +15,11 @@ import (
 // ack was lost, so that the copy the broker brings is acked and not run again.
 type ledger struct {
 	mu      sync.Mutex
-	entries map[string]*entry // by runKey
-	unacked map[string]bool   // settled, ack lost
-	order   []string          // of unacked, oldest first
-	started map[string]int64  // runs begun, by display name
+	entries map[string]*entry      // by runKey
+	unacked map[string]bool        // settled, ack lost
+	order   []string               // of unacked, oldest first
+	started map[string]int64       // runs begun, by display name
+	arrived func(t *protocol.Task) // called with each task before it is decided about
 }
 
 // An entry is one run. Its fields are written under the ledger's mu, settled before done is closed.
@@ -39,13 +40,14 @@ type entry struct {
 // unackedMax bounds what is remembered of lost acks; the oldest is forgotten, which at worst runs it again.
 const unackedMax = 10000
 
-func newLedger() *ledger {
-	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}, started: map[string]int64{}}
+func newLedger(arrived func(*protocol.Task)) *ledger {
+	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}, started: map[string]int64{}, arrived: arrived}
 }
 
 // enter writes the run down. The other entry is not nil when the same run is here already; then nothing is written.
 func (l *ledger) enter(t *protocol.Task) (mine, other *entry) {
 	key := runKey(t)
+	l.arrived(t) // outside the lock: it takes another
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.entries[key]; e != nil {

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -51,6 +52,42 @@ func revokeTasks(ctx context.Context, n *Node, args *protocol.Object) (any, erro
 		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the ids are flagged as revoked")
 	}
 	return okCommand("tasks " + pythonSet(ids) + " flagged as revoked"), nil
+}
+
+// revokeStamps is `control revoke_by_stamped_headers`: tasks that bear one of the values of one of the stamps
+// will not run here, whether they wait already or come later. Running ones are not ended, as with revoke.
+func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error) {
+	asked, ok := args.Get("headers")
+	if !ok {
+		return nil, missing("revoke_by_stamped_headers", "headers")
+	}
+	headers, ok := asked.(*protocol.Object)
+	if list, isList := asked.([]protocol.Value); isList { // "name=value", as the command line sends them
+		headers, ok = &protocol.Object{}, true
+		for _, pair := range names(list) {
+			name, value, cut := strings.Cut(pair, "=")
+			if !cut {
+				return nil, protocol.NewException("IndexError", "list index out of range")
+			}
+			headers.Set(name, value)
+		}
+	}
+	if !ok {
+		return nil, protocol.NewException("TypeError", "headers must be an object or a list of name=value")
+	}
+	for _, h := range headers.Members() {
+		if !n.revoked.addStamps(h.Key, oneOrMany(h.Value)) {
+			return nil, protocol.NewException("MemoryError", fmt.Sprintf("more than %d revoked stamps", stampsMax))
+		}
+	}
+	now := time.Now()
+	for _, s := range append(n.calendar.held(), n.ledger.sightings(isReserved)...) {
+		n.revoked.note(s.task, now)
+	}
+	if terminate, _ := args.Get("terminate"); isTrue(terminate) {
+		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the headers are flagged as revoked")
+	}
+	return okCommand("headers " + protocol.Repr(headers) + " flagged as revoked, but not terminated"), nil
 }
 
 // pythonSet is the repr of a set of texts.

@@ -2,8 +2,11 @@ package worker
 
 import (
 	"container/list"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/stalkworker/stalk/protocol"
 )
 
 // Celery's CELERY_WORKER_REVOKES_MAX and CELERY_WORKER_REVOKE_EXPIRES.
@@ -20,6 +23,9 @@ type revoked struct {
 	mu  sync.Mutex
 	ids map[string]*list.Element
 	age *list.List // of revocation, oldest first
+
+	stamps map[string][]protocol.Value // revoked values by the name of the stamp
+	count  int                         // of all of them
 }
 
 type revocation struct {
@@ -50,6 +56,75 @@ func (r *revoked) has(id string, now time.Time) bool {
 		r.drop(e)
 	}
 	return r.ids[id] != nil
+}
+
+// stampsMax bounds the revoked stamps, which nothing removes; Celery has no bound.
+const stampsMax = 10000
+
+// addStamps adds values of a stamp. It reports false when there are too many.
+func (r *revoked) addStamps(name string, values []protocol.Value) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stamps == nil {
+		r.stamps = map[string][]protocol.Value{}
+	}
+	for _, v := range values {
+		switch v.(type) {
+		case string, bool, int64, float64:
+		default:
+			continue // no stamp that could be compared
+		}
+		if slices.Contains(r.stamps[name], v) {
+			continue
+		}
+		if r.count >= stampsMax {
+			return false
+		}
+		r.stamps[name] = append(r.stamps[name], v)
+		r.count++
+	}
+	return true
+}
+
+// note adds the id of a task with a revoked stamp. Every stamp that the task declares is looked at; null is none.
+func (r *revoked) note(t *protocol.Task, now time.Time) bool {
+	if !r.stamped(t) {
+		return false
+	}
+	r.add(t.ID, now)
+	return true
+}
+
+func (r *revoked) stamped(t *protocol.Task) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count == 0 {
+		return false
+	}
+	for _, name := range t.StampNames {
+		revoked := r.stamps[name]
+		value, _ := t.Stamps.Get(name)
+		for _, v := range oneOrMany(value) {
+			switch v.(type) {
+			case string, bool, int64, float64:
+				if slices.Contains(revoked, v) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// oneOrMany is Celery's maybe_list: a list as it is, nothing for null, else a list of one.
+func oneOrMany(v protocol.Value) []protocol.Value {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []protocol.Value:
+		return v
+	}
+	return []protocol.Value{v}
 }
 
 // list is the ids, oldest first.

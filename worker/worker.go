@@ -111,8 +111,9 @@ func New(cfg Config) (*Worker, error) {
 	w.settling = newSlots(cfg.Settling)
 	w.link = newLink(cfg.Transport, w.log)
 	w.calendar = newCalendar()
-	w.ledger = newLedger()
 	w.revoked = newRevoked(revokedMax, revokedFor)
+	// A stamp may be revoked long before the task that bears it comes: it then counts as revoked by its id.
+	w.ledger = newLedger(func(t *protocol.Task) { w.revoked.note(t, time.Now()) })
 	w.limiter = newLimiter(w.cfg.Handlers)
 	w.who = newPublisherID(cfg.Node)
 	w.settler = &settler{
