@@ -76,7 +76,7 @@ func rabbitEnvironment(dir string, ports []int, vhosts []string) ([]string, erro
 	files := map[string]string{
 		filepath.Join(dir, "enabled_plugins"): "[].\n",
 		// A small disk is no reason to stop a test broker from taking messages.
-		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 400MB\n" +
+		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 1GB\n" +
 			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n",
 		filepath.Join(dir, "definitions.json"): definitions,
 	}
