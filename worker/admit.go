@@ -51,9 +51,6 @@ func decide(now time.Time, t *protocol.Task, f facts) verdict {
 		return verdict{kind: duplicated}
 	case !f.known:
 		return verdict{kind: refuse, refusal: protocol.NotRegistered(t.Name)}
-	case f.count > f.deliveries:
-		return verdict{kind: setAside, refusal: protocol.WorkerLost(
-			fmt.Sprintf("task was delivered %d times without an end; its message is in quarantine", f.count))}
 	case f.revoked:
 		return verdict{kind: revoke, reason: "revoked"}
 	case !t.Expires.IsZero() && now.After(t.Expires):
@@ -62,6 +59,9 @@ func decide(now time.Time, t *protocol.Task, f facts) verdict {
 		return verdict{kind: refuse, refusal: protocol.NewException("OverflowError", "eta "+t.ETA.UTC().Format(time.RFC3339)+" is too far away")}
 	case t.ETA.After(now):
 		return verdict{kind: hold, until: t.ETA}
+	case f.count > f.deliveries:
+		return verdict{kind: setAside, refusal: protocol.WorkerLost(
+			fmt.Sprintf("task was delivered %d times without an end; its message is in quarantine", f.count))}
 	}
 	return verdict{kind: start}
 }

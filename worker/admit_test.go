@@ -38,6 +38,7 @@ func TestDecideInCelerysOrder(t *testing.T) {
 		{"a second message of that id is not", protocol.Task{}, with(func(f *facts) { f.settled = true }), start},
 		{"a copy of a running run waits", protocol.Task{}, with(func(f *facts) { f.redelivered, f.running = true, true }), duplicated},
 		{"a second message of a running id runs", protocol.Task{}, with(func(f *facts) { f.running = true }), start},
+		{"a future eta is held however often it was delivered", protocol.Task{ETA: now.Add(time.Hour)}, with(func(f *facts) { f.count = 99 }), hold},
 		{"the tenth delivery still starts", protocol.Task{}, with(func(f *facts) { f.count = 10 }), start},
 		{"the eleventh goes to quarantine", protocol.Task{}, with(func(f *facts) { f.count = 11 }), setAside},
 	} {

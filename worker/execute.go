@@ -53,7 +53,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	soft, hard := j.limits(e.cfg)
 	if soft > 0 {
 		t := time.AfterFunc(soft, func() {
-			e.log.Warn(fmt.Sprintf("Soft time limit (%ss) exceeded for %s[%s]", seconds(soft), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+			e.log.Warn(fmt.Sprintf("Soft time limit (%ss) exceeded for %s", seconds(soft), label(j.task)), taskAttrs(j.task)...)
 			cancel(handlers.ErrSoftLimit)
 		})
 		defer t.Stop()
@@ -80,7 +80,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		host.close()
 		out = e.outcome(j, r, cause)
 	case <-hardLimit:
-		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s[%s]", seconds(hard), j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s", seconds(hard), label(j.task)), taskAttrs(j.task)...)
 		cancel(handlers.ErrLost)
 		host.close()
 		out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done

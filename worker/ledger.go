@@ -149,6 +149,17 @@ func (l *ledger) ackLost(t *protocol.Task) {
 	}
 }
 
+// forget drops what ackLost remembered: the copy has come.
+func (l *ledger) forget(t *protocol.Task) {
+	key := runKey(t)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.unacked[key] {
+		delete(l.unacked, key)
+		l.order = slices.DeleteFunc(l.order, func(k string) bool { return k == key })
+	}
+}
+
 // wasSettled reports whether the run was settled here although its ack was lost.
 func (l *ledger) wasSettled(t *protocol.Task) bool {
 	l.mu.Lock()

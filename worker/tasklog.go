@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -11,11 +12,26 @@ import (
 // The life of a task is logged in Celery's own words (celery/app/trace.py), because that is what people
 // grep for; the values stand beside them as attributes.
 
+// label is "name[id]" as Celery's lines have it. Both come from the message: control characters are escaped, or
+// a sender could forge lines of the log.
+func label(t *protocol.Task) string { return printable(t.Display()) + "[" + printable(t.ID) + "]" }
+
+// printable escapes what is not printable, as Go's quoting does.
+func printable(s string) string {
+	for _, r := range s {
+		if !strconv.IsPrint(r) || r == utf8.RuneError {
+			q := strconv.Quote(s)
+			return q[1 : len(q)-1]
+		}
+	}
+	return s
+}
+
 func taskAttrs(t *protocol.Task) []any {
 	if t == nil {
 		return nil
 	}
-	return []any{slog.String("task", t.ID), slog.String("name", t.Name)}
+	return []any{slog.String("task", printable(t.ID)), slog.String("name", printable(t.Name))}
 }
 
 func messageAttrs(j *job) []any {
@@ -25,14 +41,14 @@ func messageAttrs(j *job) []any {
 func refusalText(t *protocol.Task, exc *protocol.Exception) string {
 	if exc.Type == "NotRegistered" {
 		return fmt.Sprintf("Received unregistered task of type %s.\nThe caller is told; the message is rejected. "+
-			"Does this worker serve the task, and does the route of %s name the right queue?", protocol.Repr(t.Name), t.Name)
+			"Does this worker serve the task, and does the route of %s name the right queue?", printable(protocol.Repr(t.Name)), printable(t.Name))
 	}
-	return fmt.Sprintf("Task %s[%s] refused: %s", t.Display(), t.ID, exc.Error())
+	return fmt.Sprintf("Task %s refused: %s", label(t), exc.Error())
 }
 
 func logOutcome(log *slog.Logger, j *job, out outcome) {
 	attrs := append(taskAttrs(j.task), "took", out.took)
-	prefix := "Task " + j.task.Display() + "[" + j.task.ID + "] "
+	prefix := "Task " + label(j.task) + " "
 	switch out.kind {
 	case succeeded:
 		log.Info(prefix+"succeeded in "+strconv.FormatFloat(out.took.Seconds(), 'g', -1, 64)+"s: "+protocol.Repr(out.value), append(attrs, "state", protocol.Success)...)

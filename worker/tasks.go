@@ -48,7 +48,7 @@ func (in *intake) admit(j *job) {
 	})
 	if known && !j.logged {
 		j.logged = true
-		w.log.Info(fmt.Sprintf("Task %s[%s] received", j.task.Display(), j.task.ID), taskAttrs(j.task)...)
+		w.log.Info(fmt.Sprintf("Task %s received", label(j.task)), taskAttrs(j.task)...)
 	}
 	if v.kind == start && !j.token && !w.cfg.NoRates {
 		j.token = true
@@ -69,18 +69,19 @@ func (in *intake) admit(j *job) {
 		in.await(j, other)
 	case settled:
 		w.log.Info("a copy of a settled task came back; acknowledged", taskAttrs(j.task)...)
+		w.ledger.forget(j.task) // a lost ack puts it back
 		in.settleWith(j, []step{ackStep{}})
 	case revoke:
 		w.stats.revoked.Add(1)
 		w.revoked.add(j.task.ID, now)
-		w.log.Info(fmt.Sprintf("Discarding revoked task: %s[%s]", j.task.Display(), j.task.ID), append(taskAttrs(j.task), "reason", v.reason)...)
+		w.log.Info(fmt.Sprintf("Discarding revoked task: %s", label(j.task)), append(taskAttrs(j.task), "reason", v.reason)...)
 		in.settleWith(j, planRevoked(&w.cfg, w.who, j, v.reason, now))
 	case refuse:
 		w.stats.refused.Add(1)
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
 		in.settleWith(j, planRefused(&w.cfg, j, v.refusal, now))
 	case setAside:
-		w.log.Error(fmt.Sprintf("Task %s[%s] set aside in %s: %s", j.task.Display(), j.task.ID, quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
+		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
 		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
 	}
 }

@@ -61,7 +61,7 @@ type Config struct {
 	InheritPriority bool                           // task_inherit_parent_priority
 	HeaderErrbacks  bool                           // task_allow_error_cb_on_chord_header
 
-	Deliveries int           // to quarantine after so many deliveries, where the broker counts; 0: 10
+	Deliveries int           // a task delivered more often does not start and goes to quarantine, where the broker counts; 0: 15, below RabbitMQ's own limit of 20
 	Grace      time.Duration // how long running handlers may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
@@ -170,7 +170,7 @@ func (c Config) withDefaults() (Config, error) {
 	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
 	c.Prefetch = cmp.Or(c.Prefetch, 4)
 	c.Settling = cmp.Or(c.Settling, 4*c.Concurrency)
-	c.Deliveries = cmp.Or(c.Deliveries, 10)
+	c.Deliveries = cmp.Or(c.Deliveries, 15)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)
 	c.Settle = cmp.Or(c.Settle, 10*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))

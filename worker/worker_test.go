@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -880,5 +881,47 @@ func TestAnAbandonedHandlerDoesNotHoldAnUnlimitedGrace(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+// rawLog writes messages as they are, as a handler that quotes nothing does.
+type rawLog struct {
+	slog.Handler
+	out *logBuffer
+}
+
+func (l rawLog) Handle(_ context.Context, r slog.Record) error {
+	_, err := fmt.Fprintf(l.out, "> %s\n", r.Message)
+	return err
+}
+
+func TestMessagesCannotForgeLinesOfTheLog(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		out := &logBuffer{}
+		r := startRig(t, func(c *Config) { c.Logger = slog.New(rawLog{slog.NewTextHandler(out, nil), out}) }, handlers.Func("double", double))
+		id := "a\n[2026-11-21 00:00:00,000: ERROR/MainProcess] forged \x1b[31m"
+		r.send(protocol.Task{ID: id, Name: "double", Shadow: "s\nh", Args: args(int64(1))})
+		r.send(protocol.Task{ID: "b", Name: "no\nsuch"})
+		synctest.Wait()
+		r.wantState(id, protocol.Success)
+		text := out.String()
+		if !strings.Contains(text, "succeeded") || strings.Contains(text, "\n[2026") || strings.Contains(text, "\x1b") || strings.Contains(text, "\nh[") || strings.Contains(text, "no\nsuch") {
+			t.Errorf("forged:\n%s", text)
+		}
+	})
+}
+
+func TestALostAckIsForgottenWhenItsCopyHasCome(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var runs atomic.Int32
+		r := startRig(t, nil, handlers.Func("count", func(context.Context, nothing) (int32, error) { return runs.Add(1), nil }))
+		r.broker.Fail(membroker.Settle, 1, fmt.Errorf("test: %w", transports.ErrLost))
+		r.send(protocol.Task{ID: "a", Name: "count"})
+		synctest.Wait()
+		r.broker.Cut()
+		pass(time.Minute)
+		if r.w.ledger.wasSettled(&protocol.Task{ID: "a"}) {
+			t.Error("the run is still remembered: a new message of that id would be acked unrun when it is redelivered")
+		}
 	})
 }
