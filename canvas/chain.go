@@ -65,7 +65,7 @@ func (r *run) prepareSteps(s *sig, p prepare) ([]*sig, []*result) {
 		case p.clone:
 			task = r.clone(task)
 		case first:
-			task.args = slices.Concat(p.args, task.args)
+			task.args, task.listArgs = slices.Concat(p.args, task.args), false
 		}
 		if task.class == chainClass {
 			steps = append(steps, task.tasks()...)
@@ -108,7 +108,7 @@ func (r *run) prepareSteps(s *sig, p prepare) ([]*sig, []*result) {
 		}
 		for _, errback := range p.linkError {
 			r.linkError(task, errback)
-			if task.class == chordClass {
+			if task.class == chordClass && truthy(task.body()) {
 				r.linkError(task.body(), errback)
 			}
 		}

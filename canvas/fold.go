@@ -41,10 +41,7 @@ func (r *run) mergeStep(steps *[]*sig, other *sig, clone bool) *sig {
 	}
 	switch other.class {
 	case groupClass:
-		if u := unroll(other); u.class != groupClass {
-			return r.mergeStep(steps, r.live(u), clone)
-		} else if u != other {
-			other = u // a group of one group
+		if other = r.live(unroll(other)); other.class != groupClass {
 			return r.mergeStep(steps, other, clone)
 		}
 		switch {
@@ -123,8 +120,8 @@ func (r *run) chainOr(a, b *sig) *sig {
 	case b.isEmptyGroup():
 		return a
 	case b.class == groupClass:
-		if u := r.live(unroll(b)); u.class != groupClass {
-			return r.or(a, u)
+		if b = r.live(unroll(b)); b.class != groupClass {
+			return r.or(a, b)
 		}
 		tasks := r.unchain(a)
 		if len(tasks) == 0 {

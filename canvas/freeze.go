@@ -57,7 +57,7 @@ func (r *run) freeze(s *sig, f frozen) *result {
 	if _, there := s.options.Get("group_id"); !there {
 		s.set("group_id", f.group)
 	}
-	if f.chord != nil {
+	if truthy(f.chord) {
 		s.options.Set("chord", f.chord)
 	}
 	if f.index >= 0 {
@@ -82,7 +82,7 @@ func (r *run) freezeGroup(s *sig, f frozen) (string, []*result) {
 		s.options.Set("task_id", gid)
 	}
 	s.set("group_id", f.group)
-	if f.chord != nil {
+	if truthy(f.chord) {
 		s.options.Set("chord", f.chord)
 	}
 	if f.index >= 0 {

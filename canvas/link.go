@@ -60,8 +60,23 @@ func (r *run) contains(items []protocol.Value, v protocol.Value) bool {
 	if r.err != nil {
 		return true
 	}
-	v = r.wire(v)
-	return slices.ContainsFunc(items, func(have protocol.Value) bool { return equal(r.wire(have), v) })
+	return slices.ContainsFunc(items, func(have protocol.Value) bool { return r.same(have, v) })
+}
+
+// same is == of two callbacks. In Python one that came in a message and one that was copied since differ even
+// if they say the same: the arguments are a list here and a tuple there.
+func (r *run) same(a, b protocol.Value) bool {
+	s, ok := a.(*sig)
+	t, ok2 := b.(*sig)
+	switch {
+	case r.env == scratch: // nothing has been in a message yet
+		return equal(r.wire(a), r.wire(b))
+	case ok && !ok2:
+		return s.listArgs && equal(r.wire(s), b)
+	case ok2 && !ok:
+		return t.listArgs && equal(r.wire(t), a)
+	}
+	return equal(a, b)
 }
 
 // link is link() of each class: a group passes it to its first member, a chord to its body.
@@ -97,13 +112,19 @@ func (r *run) linkError(s *sig, errback protocol.Value) {
 		}
 	case chordClass:
 		eb := r.callback(errback)
-		for _, t := range s.headerTasks() {
+		header := s.headerTasks()
+		if v, _ := s.kwargs.Get("header"); v != nil {
+			if g, ok := v.(*sig); ok { // a group is one thing to Celery here, so chords in it are passed over
+				header = []*sig{g}
+			}
+		}
+		for _, t := range header {
 			if r.env.AllowErrbackOnHeader {
 				// clone(immutable=True) sets an option of that name, not the flag.
 				r.linkError(t, r.cloneWith(eb, nil, nil, protocol.ObjectOf(protocol.Member{Key: "immutable", Value: true})))
 			}
 		}
-		for _, t := range s.headerTasks() {
+		for _, t := range header {
 			if t.class == chordClass {
 				r.linkError(t, eb)
 			}
@@ -139,6 +160,13 @@ func equalAt(a, b protocol.Value, depth int) bool {
 	}
 	depth++
 	switch a := a.(type) {
+	case *sig:
+		b, ok := b.(*sig)
+		return ok && (a == b || a.task == b.task && a.kind == b.kind && a.immutable == b.immutable && a.listArgs == b.listArgs &&
+			equalAt(a.args, b.args, depth) && equalAt(a.kwargs, b.kwargs, depth) && equalAt(a.options, b.options, depth))
+	case *list:
+		b, ok := b.(*list)
+		return ok && equalAt(a.items, b.items, depth)
 	case []protocol.Value:
 		b, ok := b.([]protocol.Value)
 		return ok && slices.EqualFunc(a, b, func(x, y protocol.Value) bool { return equalAt(x, y, depth) })

@@ -52,7 +52,7 @@ func (r *run) parse(v protocol.Value, part place, depth int) *sig {
 		return &sig{kwargs: &protocol.Object{}, options: &protocol.Object{}}
 	}
 	r.spend()
-	s := &sig{dict: true, kwargs: &protocol.Object{}, options: &protocol.Object{}}
+	s := &sig{dict: true, listArgs: r.env != scratch, kwargs: &protocol.Object{}, options: &protocol.Object{}}
 	bad := func(at, format string, args ...any) *sig {
 		if at != "" {
 			at = "." + at
@@ -204,6 +204,8 @@ func truthy(v protocol.Value) bool {
 		return len(v) > 0
 	case *protocol.Object:
 		return v.Len() > 0
+	case *sig: // a group has a length
+		return !v.isEmptyGroup()
 	}
 	return true
 }

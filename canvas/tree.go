@@ -38,6 +38,7 @@ type sig struct {
 	class     class
 	immutable bool
 	flagged   bool // immutable is written even if false, not left null
+	listArgs  bool // args are a list, as in a message, and no tuple: matters to == alone
 	dict      bool // its class's constructor has not run
 	extra     []protocol.Member
 }
