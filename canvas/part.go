@@ -33,11 +33,16 @@ func Body(p Part, results []protocol.Value, env *Env) (Plan, error) {
 // DependencyText is why a chord fails when the part id of its header ended with exc, as Redis workers word
 // it; PollDependencyText is celery.chord_unlock's wording.
 func DependencyText(id string, exc *protocol.Exception) string {
-	return "Dependency " + id + " raised " + exc.Repr()
+	return "Dependency " + id + " raised " + PollDependencyText(exc)
 }
 
 // PollDependencyText is why a chord fails that celery.chord_unlock watches.
-func PollDependencyText(exc *protocol.Exception) string { return exc.Repr() }
+func PollDependencyText(exc *protocol.Exception) string {
+	if exc == nil {
+		return "None" // a record may tell of a failure and not of its exception
+	}
+	return exc.Repr()
+}
 
 // CallbackErrorText is why a chord fails whose body cannot be published.
 func CallbackErrorText(err error) string { return "Callback error: " + reprError(err) }

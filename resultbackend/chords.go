@@ -120,25 +120,6 @@ type Header struct {
 	Failed *protocol.Result
 }
 
-// Err is the chord error for Failed, nil when there is none: a ChordError that names the task, with the
-// traceback that Python gives it.
-func (h Header) Err() *protocol.Exception {
-	if h.Failed == nil {
-		return nil
-	}
-	repr, cause := "None", ""
-	if e := h.Failed.Exception; e != nil {
-		repr, cause = e.Repr(), e.Error()
-	}
-	e := chordError("Dependency " + h.Failed.TaskID + " raised " + repr)
-	last := "celery.exceptions.ChordError: " + e.Args[0].(string) + "\n"
-	if cause != "" {
-		last = cause + "\n\nThe above exception was the direct cause of the following exception:\n\n" + last
-	}
-	e.Traceback = last
-	return e
-}
-
 // ReadParts makes the Header of parts in their order.
 func ReadParts[P any](parts []P, read func(P) (protocol.Result, error)) (Header, error) {
 	h := Header{Values: make([]protocol.Value, 0, len(parts))}
@@ -174,13 +155,6 @@ type JoinError struct {
 
 func (e *JoinError) Error() string { return "resultbackend: join error: " + e.Exception.Repr() }
 
-// Err is the chord error, with Celery's text.
-func (e *JoinError) Err() *protocol.Exception {
-	c := chordError("Join error: " + e.Exception.Repr())
-	c.Traceback = "celery.exceptions.ChordError: " + c.Args[0].(string) + "\n"
-	return c
-}
-
 // JoinTimeout is the JoinError of results that did not come in time.
 func JoinTimeout() *JoinError {
 	return &JoinError{&protocol.Exception{Module: "celery.exceptions", Type: "TimeoutError", Args: []protocol.Value{"The operation timed out."}}}
@@ -189,8 +163,4 @@ func JoinTimeout() *JoinError {
 // Unreadable is the JoinError of a part or a result that cannot be read.
 func Unreadable(err error) *JoinError {
 	return &JoinError{&protocol.Exception{Module: "kombu.exceptions", Type: "DecodeError", Args: []protocol.Value{err.Error()}, Cause: err}}
-}
-
-func chordError(text string) *protocol.Exception {
-	return &protocol.Exception{Module: "celery.exceptions", Type: "ChordError", Args: []protocol.Value{text}}
 }

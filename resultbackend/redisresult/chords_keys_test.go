@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/resultbackend/redisresult"
@@ -339,7 +340,7 @@ func TestForeignParts(t *testing.T) {
 			_, join := errors.AsType[*resultbackend.JoinError](err)
 			switch {
 			case tt.failed:
-				if err != nil || h.Failed == nil || h.Failed.TaskID != "t" || !strings.HasPrefix(h.Err().Error(), "ChordError: Dependency t raised ") {
+				if err != nil || h.Failed == nil || h.Failed.TaskID != "t" || !strings.HasPrefix(canvas.DependencyText("t", h.Failed.Exception), "Dependency t raised ") {
 					t.Errorf("Results = %+v, %v; want that t failed", h, err)
 				}
 			case tt.value == nil:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 )
@@ -198,11 +199,11 @@ func (m *mixed) failed(g, last, id string, index int) string {
 		}
 		h, err := t.Claim.Results(m.Context())
 		if join, ok := errors.AsType[*resultbackend.JoinError](err); ok {
-			text = fmt.Sprint(join.Err().Args...)
+			text = canvas.JoinErrorText(join.Exception)
 		} else if err != nil || h.Failed == nil {
 			m.Fatalf("Results = %+v, %v", h, err)
 		} else {
-			text = fmt.Sprint(h.Err().Args...)
+			text = canvas.DependencyText(h.Failed.TaskID, h.Failed.Exception)
 		}
 		if err := t.Claim.Fail(m.Context()); err != nil {
 			m.Fatalf("Fail: %v", err)
