@@ -8,7 +8,6 @@ package client
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/internal/dispatch"
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/internal/redial"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
@@ -108,7 +108,7 @@ func (c *Client) Send(ctx context.Context, s canvas.Signature) (*AsyncResult, er
 	now := time.Now()
 	_, native := c.cfg.Results.(resultbackend.Chords)
 	plan, err := canvas.Apply(s, nil, nil, nil, &canvas.Env{
-		NewID: newUUID, Now: now, Routes: c.cfg.Routes, Tasks: c.cfg.Tasks, ReplyTo: reply, Origin: c.origin,
+		NewID: ids.New, Now: now, Routes: c.cfg.Routes, Tasks: c.cfg.Tasks, ReplyTo: reply, Origin: c.origin,
 		NativeChords: native, NativeDelay: c.cfg.NativeDelay, AllowErrbackOnHeader: c.cfg.AllowErrbackOnHeader,
 	})
 	if err != nil {
@@ -186,12 +186,4 @@ func (c *Client) Close() error {
 		return fmt.Errorf("client: %w", err)
 	}
 	return nil
-}
-
-// newUUID is a random UUID as Python's uuid4 prints it.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

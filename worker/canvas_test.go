@@ -13,6 +13,7 @@ import (
 	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/internal/dispatch"
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/membroker"
@@ -57,7 +58,7 @@ func canvasRig(t *testing.T, change func(*Config), more ...handlers.Handler) *ri
 // apply sends a canvas as a client would.
 func (r *rig) apply(s canvas.Signature) canvas.Plan {
 	r.t.Helper()
-	env := &canvas.Env{NewID: newUUID, Now: time.Now(), Routes: r.w.cfg.Routes, ReplyTo: "client", NativeChords: true}
+	env := &canvas.Env{NewID: ids.New, Now: time.Now(), Routes: r.w.cfg.Routes, ReplyTo: "client", NativeChords: true}
 	p, err := canvas.Apply(s, nil, nil, nil, env)
 	if err != nil {
 		r.t.Fatal(err)

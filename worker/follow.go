@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stalkworker/stalk/canvas"
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -23,7 +23,7 @@ type publisherID struct {
 
 func newPublisherID(node string) publisherID {
 	_, host, _ := cutNode(node)
-	return publisherID{oid: newUUID(), origin: "gen" + strconv.Itoa(os.Getpid()) + "@" + host}
+	return publisherID{oid: ids.New(), origin: "gen" + strconv.Itoa(os.Getpid()) + "@" + host}
 }
 
 func cutNode(node string) (name, host string, ok bool) {
@@ -35,19 +35,11 @@ func cutNode(node string) (name, host string, ok bool) {
 	return "", node, false
 }
 
-// newUUID is a random UUID as Python's uuid4 prints it.
-func newUUID() string {
-	var b [16]byte
-	rand.Read(b[:]) //nolint:errcheck // never fails (crypto/rand)
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
 // envFor is what canvas needs to know to publish on behalf of t.
 func envFor(cfg *Config, who publisherID, t *protocol.Task, now time.Time) *canvas.Env {
 	_, native := cfg.Results.(resultbackend.Chords)
 	return &canvas.Env{
-		NewID: newUUID, Now: now, Routes: cfg.Routes, Tasks: cfg.Tasks,
+		NewID: ids.New, Now: now, Routes: cfg.Routes, Tasks: cfg.Tasks,
 		Parent: canvas.ParentOf(t), ReplyTo: who.oid, Origin: who.origin,
 		InheritPriority: cfg.InheritPriority, NativeChords: native, AllowErrbackOnHeader: cfg.HeaderErrbacks,
 	}

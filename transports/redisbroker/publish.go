@@ -2,23 +2,15 @@ package redisbroker
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
-
-// newUUID is a random UUID in its usual text.
-func newUUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
 
 // Publish pushes to the queue, to what the exchange's binding table names, or to the channel of a fanout
 // exchange. Each call has a delivery tag of its own.
@@ -31,7 +23,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 	defer cancel()
 	m := p.Message
 	m.Exchange, m.RoutingKey = p.Exchange, p.RoutingKey
-	raw, err := protocol.EncodeEnvelope(m, newUUID())
+	raw, err := protocol.EncodeEnvelope(m, ids.New())
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -39,7 +40,7 @@ func (c *conn) sweep() error {
 	defer c.ops.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), c.t.set.mutexExpire*2/3)
 	defer cancel()
-	mutex, token := c.t.set.key(c.t.set.mutex), newUUID()
+	mutex, token := c.t.set.key(c.t.set.mutex), ids.New()
 	err := c.main.SetArgs(ctx, mutex, token, redis.SetArgs{Mode: "NX", TTL: c.t.set.mutexExpire}).Err()
 	if errors.Is(err, redis.Nil) {
 		return nil

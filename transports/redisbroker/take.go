@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -34,7 +35,7 @@ func (k *consumer) take() (int, error) {
 			keys = append(keys, t.set.list(name, step))
 		}
 	}
-	base := newUUID() + ":"
+	base := ids.New() + ":"
 	ctx, cancel := k.c.own()
 	defer cancel()
 	replies, err := k.pop(ctx, keys, names, ttls, base, want)
@@ -158,7 +159,7 @@ func (c *conn) shield(ctx context.Context, l *lease) {
 // shieldEnvelope is an envelope whose body is the element, byte for byte.
 func shieldEnvelope(raw []byte) string {
 	m := protocol.Message{Body: raw, Properties: protocol.Properties{ContentType: "application/data", ContentEncoding: "binary"}}
-	e, err := protocol.EncodeEnvelope(m, newUUID())
+	e, err := protocol.EncodeEnvelope(m, ids.New())
 	if err != nil {
 		return "{}"
 	}
