@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stalkworker/stalk/internal/pyurl"
 )
 
 // Broker reads a broker URL by Kombu's rules (one URL, or a failover or Sentinel list separated by
@@ -356,23 +358,12 @@ func (e *entry) address(host string) (err error) {
 	return err
 }
 
-// decode is Python's unquote: what is no escape stays as it is.
+// decode is Python's unquote, of a part of bounded length.
 func decode(part, text string) (string, error) {
 	if len(text) > 4096 {
 		return "", fmt.Errorf("%s is longer than 4096 bytes", part)
 	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		if text[i] == '%' && i+2 < len(text) {
-			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(text[i])
-	}
-	return b.String(), nil
+	return pyurl.Unquote(text), nil
 }
 
 // seconds bounds a configured duration: none is negative, none overflows.

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/stalkworker/stalk/internal/pyurl"
 )
 
 // An address is one URL of the list. An empty field was not in the URL.
@@ -67,10 +69,10 @@ func parseURL(text string) (address, error) {
 	rest, _, _ = strings.Cut(rest, "#")
 	rest, query, _ := strings.Cut(rest, "?")
 	authority, path, _ := strings.Cut(rest, "/")
-	a.vhost = unquote(path)
+	a.vhost = pyurl.Unquote(path)
 	if i := strings.LastIndexByte(authority, '@'); i >= 0 {
 		user, password, _ := strings.Cut(authority[:i], ":")
-		a.user, a.password = unquote(user), unquote(password)
+		a.user, a.password = pyurl.Unquote(user), pyurl.Unquote(password)
 		authority = authority[i+1:]
 	}
 	if err := a.parseHost(authority); err != nil {
@@ -90,7 +92,7 @@ func (a *address) parseHost(authority string) error {
 	} else if i := strings.LastIndexByte(authority, ':'); i >= 0 {
 		host, port = authority[:i], authority[i+1:]
 	}
-	a.host = strings.ToLower(unquote(host))
+	a.host = strings.ToLower(pyurl.Unquote(host))
 	if port == "" {
 		return nil
 	}
@@ -142,26 +144,7 @@ func checkLogin(method string) error {
 	return fmt.Errorf("login_method %q, want PLAIN, AMQPLAIN or EXTERNAL", method)
 }
 
-// unquote is Python's urllib.parse.unquote: a "%" that starts no escape stays.
-func unquote(s string) string {
-	if out, err := url.PathUnescape(s); err == nil {
-		return out
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+3], 16, 8); err == nil {
-				b.WriteByte(byte(n))
-				i += 2
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
-
-func unquotePlus(s string) string { return unquote(strings.ReplaceAll(s, "+", " ")) }
+func unquotePlus(s string) string { return pyurl.Unquote(strings.ReplaceAll(s, "+", " ")) }
 
 // inherit fills port and virtual host from the address dialled before.
 func (a *address) inherit(before address) {
