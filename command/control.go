@@ -11,10 +11,17 @@ import (
 
 // remoteControl reads Celery's settings of the control mailbox.
 func remoteControl(s *settings) worker.Control {
+	exclusive := s.maybe("control_queue_exclusive")
+	if s.flag("control_queue_durable", false) {
+		// The mailbox is ours alone: no peer sees how it was declared.
+		if exclusive == nil || *exclusive {
+			s.errs = append(s.errs, fmt.Errorf("%s: control_queue_durable needs control_queue_exclusive: false, which Celery refuses too", s.source["control_queue_durable"]))
+		}
+	}
 	return worker.Control{
 		Off:       !s.flag("worker_enable_remote_control", true),
 		Exchange:  s.text("control_exchange", ""),
-		Exclusive: s.maybe("control_queue_exclusive"),
+		Exclusive: exclusive,
 		TTL:       s.seconds("control_queue_ttl", 0),
 		Expires:   s.seconds("control_queue_expires", 0),
 	}
