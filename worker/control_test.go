@@ -198,8 +198,11 @@ func TestControlChoosesAndRefuses(t *testing.T) {
 			{"a pattern of others", protocol.ControlRequest{Method: "ping", Pattern: "x*", Matcher: "glob"}, ""},
 			{"no matcher of ours", protocol.ControlRequest{Method: "ping", Pattern: "x", Matcher: "magic"}, ""},
 			{"unknown", protocol.ControlRequest{Method: "nosuch"}, `{"w1@test": {"error": "KeyError('nosuch')"}}`},
-			{"strict", protocol.ControlRequest{Method: "active_queues", Arguments: protocol.ObjectOf(arg("x", int64(1)))},
-				`{"w1@test": {"error": "TypeError(\"active_queues() got an unexpected keyword argument 'x'\")"}}`},
+			{
+				"strict",
+				protocol.ControlRequest{Method: "active_queues", Arguments: protocol.ObjectOf(arg("x", int64(1)))},
+				`{"w1@test": {"error": "TypeError(\"active_queues() got an unexpected keyword argument 'x'\")"}}`,
+			},
 			{"hello of ours", protocol.ControlRequest{Method: "hello", Arguments: protocol.ObjectOf(arg("from_node", "w1@test"))}, `{"w1@test": null}`},
 		} {
 			c.broadcast(tt.req)
@@ -333,8 +336,10 @@ func TestRevokedStampsCountForWhatWaitsAndWhatComes(t *testing.T) {
 		r := startRig(t, nil, handlers.Func("double", double))
 		c := r.client()
 		stamped := func(id string, value protocol.Value, eta time.Time) {
-			r.send(protocol.Task{ID: id, Name: "double", Args: args(int64(1)), ETA: eta, StampNames: []string{"other", "monitor"},
-				Stamps: protocol.ObjectOf(arg("other", nil), arg("monitor", value))})
+			r.send(protocol.Task{
+				ID: id, Name: "double", Args: args(int64(1)), ETA: eta, StampNames: []string{"other", "monitor"},
+				Stamps: protocol.ObjectOf(arg("other", nil), arg("monitor", value)),
+			})
 		}
 		later := time.Now().Add(time.Hour)
 		stamped("held", "m1", later)
