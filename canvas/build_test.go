@@ -21,7 +21,7 @@ func TestBuildLikePython(t *testing.T) {
 		}
 		n++
 		t.Run(c.name, func(t *testing.T) {
-			sig := build2(t, expr)
+			sig := fromExpr(t, expr)
 			if err := sig.Err(); err != nil {
 				t.Fatal(err)
 			}
@@ -36,14 +36,14 @@ func TestBuildLikePython(t *testing.T) {
 	}
 }
 
-// build2 is build of pyfixtures/canvas.py.
-func build2(t *testing.T, x protocol.Value) Signature {
+// fromExpr is build of pyfixtures/canvas.py.
+func fromExpr(t *testing.T, x protocol.Value) Signature {
 	t.Helper()
 	l := x.([]protocol.Value)
 	rest := func(from int) []Signature {
 		var out []Signature
 		for _, y := range l[from:] {
-			out = append(out, build2(t, y))
+			out = append(out, fromExpr(t, y))
 		}
 		return out
 	}
@@ -58,17 +58,17 @@ func build2(t *testing.T, x protocol.Value) Signature {
 		s.Kwargs = l[3].(*protocol.Object) // in Python's order
 		return s
 	case "si":
-		return build2(t, l[1]).SI()
+		return fromExpr(t, l[1]).SI()
 	case "set":
-		s := build2(t, l[1])
+		s := fromExpr(t, l[1])
 		for _, m := range l[2].(*protocol.Object).Members() {
 			s = s.Set(m.Key, m.Value)
 		}
 		return s
 	case "link":
-		return build2(t, l[1]).Link(rest(2)...)
+		return fromExpr(t, l[1]).Link(rest(2)...)
 	case "err":
-		return build2(t, l[1]).LinkError(rest(2)...)
+		return fromExpr(t, l[1]).LinkError(rest(2)...)
 	case "chain":
 		return Chain(rest(1)...)
 	case "rawchain":
@@ -84,9 +84,9 @@ func build2(t *testing.T, x protocol.Value) Signature {
 	case "chord":
 		header := []Signature{}
 		for _, y := range l[1].([]protocol.Value) {
-			header = append(header, build2(t, y))
+			header = append(header, fromExpr(t, y))
 		}
-		return Chord(header, build2(t, l[2]))
+		return Chord(header, fromExpr(t, l[2]))
 	default:
 		t.Fatalf("unknown expression %v", kind)
 		return Signature{}

@@ -1,4 +1,4 @@
-"""Records what the real Celery publishes for canvases into canvas/testdata/canvas.json.
+"""Records what the real Celery publishes for canvases into canvas/testdata/canvas.json.gz, one case a line.
 
     python -m venv venv && venv/bin/pip install -r requirements.txt && venv/bin/python canvas.py
 
@@ -10,7 +10,9 @@ through: every message is run by Celery's own tracer, with a value or an excepti
 until nothing is left. Every step is recorded with its input and with what it publishes and stores, in order.
 Ids made in a step are w-1, w-2, ... in that step and get a prefix of their own before the next.
 """
+import gzip
 import importlib.metadata as metadata
+import io
 import os
 import random
 import re
@@ -654,7 +656,7 @@ def live(case, x, steps, conf=None, known=None, failing=(), call=None, poll=Fals
         world.flow()
 
 
-def main(path):  # writes it compressed
+def main(path):
     cases = []
 
     def case(name, x, **kw):
@@ -718,7 +720,8 @@ def main(path):  # writes it compressed
     routes = list(routing())
     out = {'celery': VERSION, 'kombu': metadata.version('kombu'), 'now': NOW.isoformat(), 'routes': routes, 'cases': cases}
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'w') as f:
+    # No name and no time in the file, so recording twice gives the same one.
+    with open(path, 'wb') as raw, gzip.GzipFile('', 'wb', 9, raw, 0) as packed, io.TextIOWrapper(packed, 'utf-8') as f:
         f.write('{"celery": %s, "kombu": %s, "now": %s, "routes": %s, "cases": [\n' % tuple(dumps(out[k]) for k in ('celery', 'kombu', 'now', 'routes')))
         f.write(',\n'.join(dumps(x) for x in cases))
         f.write('\n]}\n')
@@ -883,4 +886,4 @@ def routing():
 
 if __name__ == '__main__':
     here = os.path.dirname(os.path.abspath(__file__))
-    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, '..', 'canvas', 'testdata', 'canvas.json'))
+    main(sys.argv[1] if len(sys.argv) > 1 else os.path.join(here, '..', 'canvas', 'testdata', 'canvas.json.gz'))
