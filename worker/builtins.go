@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/stalkworker/stalk/canvas"
@@ -18,14 +17,12 @@ func builtins(w *Worker) []handlers.Handler {
 	b := &builtin{w: w}
 	return []handlers.Handler{
 		handlers.Raw("celery.accumulate", accumulate),
-		handlers.Raw("celery.map", b.mapped),
-		handlers.Raw("celery.starmap", b.starmapped),
-		handlers.Raw("celery.chunks", b.chunks),
-		handlers.Raw("celery.group", b.group),
-		handlers.Raw("celery.chord", b.chord),
-		handlers.Raw("celery.chain", func(context.Context, []protocol.Value, *protocol.Object) (any, error) {
-			return nil, protocol.NewException("NotImplementedError", "chain is not a real task")
-		}),
+		b.mapped("celery.map"),
+		b.mapped("celery.starmap"),
+		applied("celery.chunks"),
+		applied("celery.group"),
+		applied("celery.chord"),
+		applied("celery.chain"),
 		handlers.Raw("celery.chord_unlock", b.unlock).With(handlers.Options{
 			IgnoreResult: true, Retry: handlers.RetryPolicy{Max: unlimited(), Delay: time.Second},
 		}),
@@ -52,147 +49,74 @@ func withBuiltins(own *handlers.Registry, w *Worker) (*handlers.Registry, error)
 
 type builtin struct{ w *Worker }
 
-// accumulate returns its arguments, or the one that index names.
+// called is the call of a built-in task as canvas reads it.
+func called(name string, args []protocol.Value, kwargs *protocol.Object) *protocol.Task {
+	return &protocol.Task{Name: name, Args: args, Kwargs: kwargs}
+}
+
+// refused is the exception for arguments that canvas cannot read.
+func refused(err error) error {
+	if bad, ok := errors.AsType[*canvas.SignatureError](err); ok {
+		return protocol.NewException("ValueError", bad.Error())
+	}
+	return err
+}
+
 func accumulate(_ context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	v, _ := kwargs.Get("index")
-	if v == nil {
-		return args, nil
-	}
-	i, ok := v.(int64)
-	if ok && i < 0 {
-		i += int64(len(args))
-	}
-	if !ok || i < 0 || i >= int64(len(args)) {
-		return nil, protocol.NewException("IndexError", "tuple index out of range")
-	}
-	return args[i], nil
+	return canvas.Accumulate(called("celery.accumulate", args, kwargs))
 }
 
-// bound reads the arguments of a built-in task by name: positional ones fill names in order.
-func bound(task string, args []protocol.Value, kwargs *protocol.Object, names ...string) (map[string]protocol.Value, error) {
-	out := map[string]protocol.Value{}
-	if len(args) > len(names) {
-		return nil, protocol.NewException("TypeError", fmt.Sprintf("%s() takes %d positional arguments but %d were given", task, len(names), len(args)))
-	}
-	for i, v := range args {
-		out[names[i]] = v
-	}
-	for _, m := range kwargs.Members() {
-		out[m.Key] = m.Value
-	}
-	return out, nil
-}
-
-func (b *builtin) mapped(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	return b.each(ctx, "map", args, kwargs, func(item protocol.Value) ([]protocol.Value, error) {
-		return []protocol.Value{item}, nil
+// mapped is celery.map or celery.starmap: it calls the named task in place once per item, in order; the
+// first error fails the whole.
+func (b *builtin) mapped(name string) handlers.Handler {
+	return handlers.Raw(name, func(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
+		m, err := canvas.ParseMap(called(name, args, kwargs))
+		if err != nil {
+			return nil, refused(err)
+		}
+		h, known := b.w.cfg.Handlers.Lookup(m.Task)
+		if !known {
+			return nil, protocol.NotRegistered(m.Task)
+		}
+		info, _ := handlers.InfoFrom(ctx)
+		out := make([]any, 0, len(m.Calls))
+		for _, args := range m.Calls {
+			if ctx.Err() != nil {
+				return nil, context.Cause(ctx)
+			}
+			v, err := h.Invoke()(ctx, &protocol.Task{ID: info.ID, Name: m.Task, Args: args, Kwargs: &protocol.Object{}, RootID: info.RootID})
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+		}
+		return out, nil
 	})
 }
 
-func (b *builtin) starmapped(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	return b.each(ctx, "starmap", args, kwargs, func(item protocol.Value) ([]protocol.Value, error) {
-		list, ok := item.([]protocol.Value)
+// applied is a built-in task that publishes something, and returns its result tuple.
+func applied(name string) handlers.Handler {
+	return handlers.Raw(name, func(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
+		h, ok := hostOf(ctx)
 		if !ok {
-			return nil, protocol.NewException("TypeError", "starmap() items must be lists of arguments")
+			return nil, handlers.ErrNoTask
 		}
-		return list, nil
+		t := *h.job.task
+		t.Name, t.Args, t.Kwargs = name, args, kwargs
+		p, err := h.publish(ctx, func(env *canvas.Env) (canvas.Plan, error) {
+			p, _, err := canvas.ApplyBuiltin(&t, env)
+			return p, err
+		})
+		return p.Result, refused(err)
 	})
-}
-
-// each calls the named task in place once per item, in order; the first error fails the whole.
-func (b *builtin) each(ctx context.Context, task string, args []protocol.Value, kwargs *protocol.Object, split func(protocol.Value) ([]protocol.Value, error)) (any, error) {
-	in, err := bound(task, args, kwargs, "task", "it")
-	if err != nil {
-		return nil, err
-	}
-	items, ok := in["it"].([]protocol.Value)
-	if !ok {
-		return nil, protocol.NewException("TypeError", task+"() argument 'it' must be a list")
-	}
-	name := protocol.SignatureName(in["task"])
-	h, known := b.w.cfg.Handlers.Lookup(name)
-	if !known {
-		return nil, protocol.NotRegistered(name)
-	}
-	info, _ := handlers.InfoFrom(ctx)
-	out := make([]any, 0, len(items))
-	for _, item := range items {
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		list, err := split(item)
-		if err != nil {
-			return nil, err
-		}
-		v, err := h.Invoke()(ctx, &protocol.Task{ID: info.ID, Name: name, Args: list, Kwargs: &protocol.Object{}, RootID: info.RootID})
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, v)
-	}
-	return out, nil
-}
-
-// chunks sends the items in groups of celery.starmap, as the task a client may have sent by name.
-func (b *builtin) chunks(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	in, err := bound("chunks", args, kwargs, "task", "it", "n")
-	if err != nil {
-		return nil, err
-	}
-	sig := protocol.ObjectOf(
-		protocol.Member{Key: "task", Value: "celery.chunks"}, protocol.Member{Key: "args", Value: []protocol.Value{}},
-		protocol.Member{Key: "kwargs", Value: protocol.ObjectOf(protocol.Member{Key: "task", Value: in["task"]}, protocol.Member{Key: "it", Value: in["it"]}, protocol.Member{Key: "n", Value: in["n"]})},
-		protocol.Member{Key: "options", Value: &protocol.Object{}}, protocol.Member{Key: "subtask_type", Value: "chunks"}, protocol.Member{Key: "immutable", Value: true},
-	)
-	return b.spawn(ctx, sig)
-}
-
-// group applies the tasks it is given (legacy: no client of Celery 5 sends it).
-func (b *builtin) group(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	in, err := bound("group", args, kwargs, "tasks", "result", "group_id", "partial_args", "add_to_parent")
-	if err != nil {
-		return nil, err
-	}
-	tasks, _ := in["tasks"].([]protocol.Value)
-	var members []canvas.Signature
-	for _, t := range tasks {
-		s, err := canvas.Parse(t)
-		if err != nil {
-			return nil, protocol.NewException("ValueError", err.Error())
-		}
-		members = append(members, s)
-	}
-	return handlers.Spawn(ctx, canvas.Group(members...))
-}
-
-// chord starts the chord it is given (legacy, as group).
-func (b *builtin) chord(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	in, err := bound("chord", args, kwargs, "header", "body", "partial_args", "interval", "countdown", "max_retries", "eager")
-	if err != nil {
-		return nil, err
-	}
-	sig := protocol.ObjectOf(
-		protocol.Member{Key: "task", Value: "celery.chord"}, protocol.Member{Key: "args", Value: []protocol.Value{}},
-		protocol.Member{Key: "kwargs", Value: protocol.ObjectOf(protocol.Member{Key: "header", Value: in["header"]}, protocol.Member{Key: "body", Value: in["body"]}, protocol.Member{Key: "kwargs", Value: &protocol.Object{}})},
-		protocol.Member{Key: "options", Value: &protocol.Object{}}, protocol.Member{Key: "subtask_type", Value: "chord"}, protocol.Member{Key: "immutable", Value: false},
-	)
-	return b.spawn(ctx, sig)
-}
-
-func (b *builtin) spawn(ctx context.Context, v protocol.Value) (any, error) {
-	s, err := canvas.Parse(v)
-	if err != nil {
-		return nil, protocol.NewException("ValueError", err.Error())
-	}
-	return handlers.Spawn(ctx, s)
 }
 
 // unlock is celery.chord_unlock: it watches the results of a chord's header in a store that does not count
 // them, and publishes the body when all are there. It retries itself until then.
 func (b *builtin) unlock(ctx context.Context, args []protocol.Value, kwargs *protocol.Object) (any, error) {
-	in, err := bound("unlock_chord", args, kwargs, "group_id", "callback", "interval", "max_retries", "result")
+	u, err := canvas.ParseUnlock(called("celery.chord_unlock", args, kwargs))
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	store, ok := b.w.cfg.Results.(resultbackend.Loader)
 	if !ok {
@@ -202,54 +126,48 @@ func (b *builtin) unlock(ctx context.Context, args []protocol.Value, kwargs *pro
 	if !ok {
 		return nil, handlers.ErrNoTask
 	}
-	groupID, _ := in["group_id"].(string)
-	again := func() error {
-		wait := time.Duration(-1)
-		if f, ok := in["interval"].(float64); ok {
-			wait = time.Duration(f * float64(time.Second))
-		} else if n, ok := in["interval"].(int64); ok {
-			wait = time.Duration(n) * time.Second
-		}
-		return handlers.Retry(nil, wait)
-	}
-	part := canvas.Part{TaskID: h.job.task.ID, GroupID: groupID, Body: in["callback"]}
-	tuples, _ := in["result"].([]protocol.Value)
-	values := make([]protocol.Value, 0, len(tuples))
-	for _, tuple := range tuples {
-		id := tupleID(tuple)
+	var away error // why a record cannot be read
+	j := u.Check(func(id string) (protocol.Result, bool) {
 		r, err := store.Load(ctx, id)
-		switch {
-		case errors.Is(err, resultbackend.ErrNotFound):
-			return nil, again()
-		case err != nil:
-			return nil, handlers.Retry(err, time.Second)
-		case !r.Status.Ready():
-			return nil, again()
-		case r.Status != protocol.Success:
-			return nil, h.performAll(ctx, func(env *canvas.Env) ([]canvas.Effect, error) {
-				return canvas.ChordFailed(part, canvas.PollDependencyText(r.Exception), r.Exception, env)
-			})
+		if err != nil && !errors.Is(err, resultbackend.ErrNotFound) {
+			away = err
 		}
-		values = append(values, r.Value)
+		return r, err == nil
+	})
+	if away != nil || !j.Ready {
+		return nil, h.unlockLater(ctx, u, away)
 	}
 	return nil, h.performAll(ctx, func(env *canvas.Env) ([]canvas.Effect, error) {
-		p, err := canvas.Body(part, values, env)
+		if j.Exception != nil {
+			return canvas.ChordFailed(u.Part(), canvas.PollDependencyText(j.Exception), j.Exception, env)
+		}
+		p, err := canvas.Body(u.Part(), j.Results, env)
 		if err != nil {
-			return canvas.ChordFailed(part, canvas.CallbackErrorText(err), protocol.FromError(err), env)
+			return canvas.ChordFailed(u.Part(), canvas.CallbackErrorText(err), protocol.FromError(err), env)
 		}
 		return p.Effects, nil
 	})
 }
 
-// tupleID is the id of a result tuple: [[id, parent], members] or [id, members].
-func tupleID(v protocol.Value) string {
-	for range 2 {
-		list, ok := v.([]protocol.Value)
-		if !ok || len(list) == 0 {
-			break
+// unlockLater looks at the chord again after its interval. When no retry is left nobody would ever look
+// again, so that the chord fails.
+func (h *host) unlockLater(ctx context.Context, u canvas.Unlock, cause error) error {
+	if u.MaxRetries == nil || h.job.task.Retries < *u.MaxRetries {
+		wait := time.Duration(-1)
+		if u.Interval > 0 {
+			wait = u.Interval
 		}
-		v = list[0]
+		return handlers.Retry(cause, wait)
 	}
-	id, _ := v.(string)
-	return id
+	exc := outOfRetries(h.job.task)
+	if cause != nil {
+		exc = protocol.FromError(cause)
+	}
+	err := h.performAll(ctx, func(env *canvas.Env) ([]canvas.Effect, error) {
+		return canvas.ChordFailed(u.Part(), canvas.UnlockErrorText(exc), exc, env)
+	})
+	if err != nil {
+		return err
+	}
+	return exc
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,18 +297,31 @@ func TestBuiltinTasks(t *testing.T) {
 			{"accumulate by index", protocol.Task{Name: "celery.accumulate", Args: args(list(int64(7))), Kwargs: protocol.ObjectOf(protocol.Member{Key: "index", Value: int64(0)})}, list(int64(7))},
 			{"starmap", protocol.Task{Name: "celery.starmap", Args: args(sig, list(list(int64(1), int64(2)), list(int64(3), int64(4))))}, list(int64(3), int64(7))},
 			{"map", protocol.Task{Name: "celery.map", Args: args(canvas.New("echo").Value(), list(int64(1), "x"))}, list(list(int64(1)), list("x"))},
+			{"chunks", protocol.Task{Name: "celery.chunks", Args: args(sig, list(list(int64(1), int64(2)), list(int64(3), int64(4))), int64(1))}, nil},
 			{"backend_cleanup", protocol.Task{Name: "celery.backend_cleanup"}, nil},
 		} {
 			tt.task.ID = tt.name
 			r.send(tt.task)
 			synctest.Wait()
-			if diff := cmp.Diff(tt.want, r.wantState(tt.name, protocol.Success).Value); diff != "" {
+			got := r.wantState(tt.name, protocol.Success)
+			if tt.name == "chunks" { // it answers with what it has started
+				if len(got.Children) != 1 || cmp.Diff(got.Children[0], got.Value) != "" {
+					t.Errorf("chunks = %v with children %v", got.Value, got.Children)
+				}
+				continue
+			}
+			if diff := cmp.Diff(tt.want, got.Value); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 			}
 		}
 		r.send(protocol.Task{ID: "unknown", Name: "celery.map", Args: args(canvas.New("no.such").Value(), list())})
 		synctest.Wait()
 		r.wantException("unknown", "NotRegistered")
+		r.send(protocol.Task{ID: "malformed", Name: "celery.starmap", Args: args(sig, list(int64(1)))})
+		r.send(protocol.Task{ID: "chain", Name: "celery.chain"})
+		synctest.Wait()
+		r.wantException("malformed", "ValueError")
+		r.wantException("chain", "NotImplementedError")
 	})
 }
 
@@ -328,6 +342,44 @@ func TestChordUnlockWaitsForTheHeader(t *testing.T) {
 		pass(10 * time.Second)
 		if res := r.wantState("body", protocol.Success); res.Value != int64(6) {
 			t.Errorf("body = %v", res.Value)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// A header may hold groups, and a chord that nobody will look at again fails.
+func TestChordUnlockOfGroupsAndWithoutEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := canvasRig(t, nil)
+		tuple := func(id string, members ...protocol.Value) protocol.Value {
+			if members == nil {
+				return []protocol.Value{[]protocol.Value{id, nil}, nil}
+			}
+			return []protocol.Value{[]protocol.Value{id, nil}, members}
+		}
+		unlock := func(body, task string, max protocol.Value, tuples ...protocol.Value) {
+			r.send(protocol.Task{
+				ID: "unlock " + body, Name: "celery.chord_unlock", Args: args("g", canvas.New(task).TaskID(body).Value()),
+				Kwargs: protocol.ObjectOf(protocol.Member{Key: "interval", Value: 0.5}, protocol.Member{Key: "max_retries", Value: max}, protocol.Member{Key: "result", Value: tuples}),
+			})
+		}
+		r.send(protocol.Task{ID: "x", Name: "add", Args: args(int64(1), int64(1))})
+		r.send(protocol.Task{ID: "y", Name: "add", Args: args(int64(2), int64(2))})
+		unlock("grouped", "echo", nil, tuple("x"), tuple("inner", tuple("y")))
+		unlock("endless", "echo", int64(3), tuple("x"), tuple("nobody"))
+		r.send(protocol.Task{ID: "z", Name: "fail"})
+		unlock("failed", "echo", nil, tuple("x"), tuple("inner", tuple("z")))
+		pass(time.Minute)
+		want := []protocol.Value{[]protocol.Value{int64(2), []protocol.Value{int64(4)}}}
+		if diff := cmp.Diff(protocol.Value(want), r.wantState("grouped", protocol.Success).Value); diff != "" {
+			t.Errorf("the body saw (-want +got):\n%s", diff)
+		}
+		exc := r.wantException("endless", "ChordError")
+		if text, _ := exc.Args[0].(string); !strings.HasPrefix(text, `chord_unlock could not be retried: MaxRetriesExceededError("Can't retry celery.chord_unlock[unlock endless] `) {
+			t.Errorf("text = %q", text)
+		}
+		if exc := r.wantException("failed", "ChordError"); exc.Args[0] != "ValueError('boom')" {
+			t.Errorf("text = %q", exc.Args[0])
 		}
 		r.wantQueue("q", 0, 0)
 	})

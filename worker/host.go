@@ -88,21 +88,30 @@ func (h *host) send(ctx context.Context, s handlers.Signature, apply func(canvas
 	if err != nil {
 		return handlers.Sent{}, err
 	}
-	if err := h.enter(ctx); err != nil {
-		return handlers.Sent{}, err
-	}
-	defer h.leave()
-	p, err := apply(sig, envFor(h.cfg, h.settler.who, h.job.task, time.Now()))
+	p, err := h.publish(ctx, func(env *canvas.Env) (canvas.Plan, error) { return apply(sig, env) })
 	if err != nil {
 		return handlers.Sent{}, err
 	}
+	return handlers.Sent{ID: p.ID(), Tuple: p.Result}, nil
+}
+
+// publish makes the effects of a plan safe, and its children those of the running task.
+func (h *host) publish(ctx context.Context, plan func(*canvas.Env) (canvas.Plan, error)) (canvas.Plan, error) {
+	if err := h.enter(ctx); err != nil {
+		return canvas.Plan{}, err
+	}
+	defer h.leave()
+	p, err := plan(envFor(h.cfg, h.settler.who, h.job.task, time.Now()))
+	if err != nil {
+		return canvas.Plan{}, err
+	}
 	for _, e := range p.Effects {
 		if err := h.settler.effect(ctx, h.job, e); err != nil {
-			return handlers.Sent{}, err
+			return canvas.Plan{}, err
 		}
 	}
 	h.job.children = append(h.job.children, p.Children...)
-	return handlers.Sent{ID: p.ID(), Tuple: p.Result}, nil
+	return p, nil
 }
 
 type hostKey struct{}

@@ -113,6 +113,10 @@ func failedWith(j *job, err error) outcome {
 	return outcome{kind: failed, exception: exc, traceback: tb, expected: expected != nil && expected(err)}
 }
 
+func outOfRetries(t *protocol.Task) *protocol.Exception {
+	return protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s", t.Name, t.ID, protocol.ReprArgs(t.Args), protocol.Repr(t.Kwargs)))
+}
+
 // retryOutcome asks for another run, unless there were enough: then it is the cause that fails, or
 // MaxRetriesExceededError when there is none (Task.retry in celery/app/task.py).
 func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcome {
@@ -123,8 +127,7 @@ func retryOutcome(j *job, e *handlers.RetryError, p handlers.RetryPolicy) outcom
 		if e.Cause != nil {
 			return failedWith(j, e.Cause)
 		}
-		return failedWith(j, protocol.MaxRetriesExceeded(fmt.Sprintf("Can't retry %s[%s] args:%s kwargs:%s",
-			j.task.Name, j.task.ID, protocol.ReprArgs(j.task.Args), protocol.Repr(j.task.Kwargs))))
+		return failedWith(j, outOfRetries(j.task))
 	}
 	out := outcome{kind: retried}
 	if e.Args != nil || e.Kwargs != nil {
