@@ -47,6 +47,19 @@ type (
 		NeverRan bool
 	}
 
+	// CallErrback calls an errback of the new style in this process (see Env.Errback), with the arguments
+	// request, exception and traceback before its own.
+	CallErrback struct {
+		Task      string
+		Args      []protocol.Value // its own
+		Kwargs    *protocol.Object
+		Immutable bool   // it gets only its own
+		FailedID  string // of the task, or of the chord's body, that failed
+		RootID    string
+		Exception *protocol.Exception
+		Traceback string
+	}
+
 	// StoreFailure records FAILURE under the id of something that will never run, so that whoever waits
 	// for it is told.
 	StoreFailure struct {
@@ -56,6 +69,7 @@ type (
 		ReplyTo   string // reply queue of who waits, for rpc
 		Exception *protocol.Exception
 		Traceback string
+		Children  []protocol.Value   // what the reporting task has sent; nil: nothing
 		Extended  *protocol.Extended // for result_extended; nil: nothing is known
 	}
 )
@@ -66,3 +80,4 @@ func (ChordSize) effect()    {}
 func (ChordGrow) effect()    {}
 func (Part) effect()         {}
 func (StoreFailure) effect() {}
+func (CallErrback) effect()  {}

@@ -25,6 +25,12 @@ type Env struct {
 	Origin          string  // header origin
 	InheritPriority bool    // task_inherit_parent_priority
 
+	// Errback reports whether an errback is called in this process, by CallErrback, and not sent: its task is
+	// served here and takes more than the failed id beside its own arguments. nil: none is.
+	Errback func(task string, args []protocol.Value, kwargs *protocol.Object, immutable bool) bool
+	// Trail is what the running or finished task has sent so far, as result tuples.
+	Trail []protocol.Value
+
 	// NativeChords: the result store counts the parts of a chord. If not, celery.chord_unlock polls.
 	NativeChords bool
 	// AllowErrbackOnHeader is task_allow_error_cb_on_chord_header.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -50,13 +51,18 @@ type failing struct {
 	store     bool
 	effects   []Effect
 	errs      []error
-	seen      map[string]bool // ids that were told
+	trail     []protocol.Value // what the running task has sent, errbacks included
+	seen      map[string]bool  // ids that were told
 	parts     map[string]bool
 	work      int
 }
 
 func newFailing(env *Env, exc *protocol.Exception, traceback string, store bool) *failing {
-	return &failing{env: env, exc: exc, traceback: traceback, store: store, seen: map[string]bool{}, parts: map[string]bool{}}
+	var trail []protocol.Value
+	if env != nil {
+		trail = slices.Clone(env.Trail)
+	}
+	return &failing{trail: trail, env: env, exc: exc, traceback: traceback, store: store, seen: map[string]bool{}, parts: map[string]bool{}}
 }
 
 // step is what is told of a step that will not run.
@@ -165,8 +171,8 @@ func (f *failing) part(s step) {
 	})
 }
 
-// errbacks is Backend._call_task_errbacks as far as messages go: a Go worker runs no errback in its own
-// process, so all of them leave as one group with the failed id.
+// errbacks is Backend._call_task_errbacks: those of the new style are called here, all others leave as one
+// group with the failed id.
 func (f *failing) errbacks(errbacks []protocol.Value, id, root string) {
 	if len(errbacks) == 0 {
 		return
@@ -175,10 +181,17 @@ func (f *failing) errbacks(errbacks []protocol.Value, id, root string) {
 	tasks := make([]*sig, 0, len(errbacks))
 	for i, eb := range errbacks {
 		one := newRun(f.env)
-		if s := one.live(one.parse(eb, named("errbacks").at(i), 0)); one.err == nil {
-			tasks = append(tasks, s)
-		} else {
+		s := one.live(one.parse(eb, named("errbacks").at(i), 0))
+		switch {
+		case one.err != nil:
 			f.errs = append(f.errs, one.err)
+		case s.class == taskClass && f.env != nil && f.env.Errback != nil && f.env.Errback(s.task, s.args, s.kwargs, s.immutable):
+			f.effects = append(f.effects, CallErrback{
+				Task: s.task, Args: s.args, Kwargs: s.kwargs, Immutable: s.immutable,
+				FailedID: id, RootID: root, Exception: f.exc, Traceback: f.traceback,
+			})
+		default:
+			tasks = append(tasks, s)
 		}
 	}
 	if len(tasks) == 0 {
@@ -195,4 +208,5 @@ func (f *failing) errbacks(errbacks []protocol.Value, id, root string) {
 		return
 	}
 	f.effects = append(f.effects, p.Effects...)
+	f.trail = append(f.trail, p.Children...)
 }

@@ -119,7 +119,9 @@ func (f *failing) bare(id, replyTo string) {
 		return
 	}
 	f.seen[id] = true
-	f.effects = append(f.effects, StoreFailure{TaskID: id, ReplyTo: replyTo, Exception: f.exc, Traceback: f.traceback})
+	f.effects = append(f.effects, StoreFailure{
+		TaskID: id, ReplyTo: replyTo, Exception: f.exc, Traceback: f.traceback, Children: slices.Clone(f.trail),
+	})
 }
 
 // failGroup is Backend._handle_group_chord_error, less its revoke: nothing was published that could run.

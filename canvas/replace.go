@@ -26,7 +26,9 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 		r.fail(s.name(), errors.New("a signature that replaces a task must not be part of a chord"))
 	}
 	if self.class == chainClass && len(self.tasks()) == 0 {
-		r.fail(s.name(), errors.New("an empty chain cannot replace a task"))
+		r.fail(s.name(), &protocol.Exception{
+			Module: "celery.exceptions", Type: "ImproperlyConfigured", Args: []protocol.Value{"Cannot replace with an empty chain"},
+		})
 	}
 	if self.class == groupClass {
 		self = r.or(self, accumulate())

@@ -46,6 +46,12 @@ func canvasRig(t *testing.T, change func(*Config), more ...handlers.Handler) *ri
 		handlers.Raw("fail", func(context.Context, []protocol.Value, *protocol.Object) (any, error) {
 			return nil, protocol.NewException("ValueError", "boom")
 		}),
+		handlers.Func("tell", func(_ context.Context, in struct {
+			ID string `json:"id"`
+		},
+		) (string, error) {
+			return in.ID, nil
+		}),
 		handlers.Raw("echo", func(_ context.Context, args []protocol.Value, _ *protocol.Object) (any, error) { return args, nil }),
 	}, more...)
 	return startRig(t, func(c *Config) {
@@ -132,15 +138,15 @@ func TestFailureInAChainTellsTheLaterStepsAndTheErrback(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := canvasRig(t, nil)
 		r.apply(canvas.Chain(canvas.New("fail").TaskID("one"), add(10).TaskID("two"), add(1).TaskID("three")).
-			LinkError(canvas.New("echo").TaskID("errback")))
+			LinkError(canvas.New("tell").TaskID("errback")))
 		pass(time.Minute)
 		for _, id := range []string{"one", "two", "three"} {
 			if exc := r.wantException(id, "ValueError"); exc.Args[0] != "boom" {
 				t.Errorf("%s: %v", id, exc)
 			}
 		}
-		if diff := cmp.Diff([]protocol.Value{"one"}, r.wantState("errback", protocol.Success).Value); diff != "" {
-			t.Errorf("the errback got (-want +got):\n%s", diff)
+		if res := r.wantState("errback", protocol.Success); res.Value != "one" {
+			t.Errorf("the errback got %v, want the failed id", res.Value)
 		}
 		r.wantQueue("q", 0, 0)
 	})
@@ -401,5 +407,67 @@ func TestSpawnAfterTheEndIsRefused(t *testing.T) {
 			t.Errorf("Spawn = %v, want errOver", err)
 		}
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+func TestErrbacksOfTheNewStyleAreCalledInPlace(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		type call struct{ id, exc, label string }
+		var calls []call
+		r := canvasRig(t, nil,
+			handlers.Func("onerror", func(_ context.Context, in struct {
+				Request   *protocol.Object `json:"request"`
+				Exception *protocol.Object `json:"exc"`
+				Traceback protocol.Value   `json:"traceback"`
+				Label     string           `json:"label,omitzero"`
+			},
+			) (int, error) {
+				id, _ := in.Request.Get("id")
+				class, _ := in.Exception.Get("exc_type")
+				calls = append(calls, call{id.(string), class.(string), in.Label})
+				return 0, errors.New("only logged")
+			}))
+		r.apply(canvas.New("fail").TaskID("one").LinkError(canvas.New("onerror"), canvas.New("onerror", "x"), canvas.New("tell").TaskID("sent")))
+		pass(time.Minute)
+		r.apply(canvas.Chord([]canvas.Signature{canvas.New("fail").TaskID("bad")}, canvas.New("sum").TaskID("body").LinkError(canvas.New("onerror"))))
+		pass(time.Minute)
+		want := []call{{"one", "ValueError", ""}, {"one", "ValueError", "x"}, {"body", "ChordError", ""}}
+		if diff := cmp.Diff(want, calls, cmp.AllowUnexported(call{})); diff != "" {
+			t.Errorf("errbacks (-want +got):\n%s", diff)
+		}
+		if res := r.wantState("sent", protocol.Success); res.Value != "one" {
+			t.Errorf("the old one got %v", res.Value)
+		}
+		r.wantLog("errback onerror raised an exception")
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// TestABodysFailureListsItsErrbacks: a client walks from the body's result to what its errbacks returned.
+func TestABodysFailureListsItsErrbacks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := canvasRig(t, nil)
+		r.apply(canvas.Chord([]canvas.Signature{canvas.New("fail").TaskID("bad")}, canvas.New("sum").TaskID("body").LinkError(canvas.New("tell").TaskID("told"))))
+		pass(time.Minute)
+		r.wantException("body", "ChordError")
+		children := r.result("body").Children
+		if len(children) != 1 {
+			t.Fatalf("children of the body = %v", children)
+		}
+		members := children[0].([]protocol.Value)[1].([]protocol.Value)
+		if diff := cmp.Diff([]protocol.Value{[]protocol.Value{[]protocol.Value{"told", nil}, nil}}, members); diff != "" {
+			t.Errorf("members (-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestReplacingByNothingIsImproperlyConfigured(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := canvasRig(t, nil, handlers.Func("swap", func(context.Context, nothing) (int, error) { return 0, handlers.Replace(canvas.Chain()) }))
+		r.send(protocol.Task{ID: "a", Name: "swap"})
+		synctest.Wait()
+		if exc := r.wantException("a", "ImproperlyConfigured"); exc.Args[0] != "Cannot replace with an empty chain" {
+			t.Errorf("text = %v", exc.Args)
+		}
 	})
 }

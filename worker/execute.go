@@ -119,7 +119,7 @@ func (e *executor) call(ctx context.Context, j *job) (r returned) {
 // outcome is outcomeOf, under guard: it runs code of the handler's author as well, such as the Error method of
 // a nil pointer, the MarshalJSON of a result, or a retry policy. A panic there fails the task.
 func (e *executor) outcome(j *job, r returned, cause error) (out outcome) {
-	env := envFor(e.cfg, e.settler.who, j.task, time.Now())
+	env := envFor(e.cfg, e.settler.who, j, time.Now())
 	defer func() {
 		if v := recover(); v != nil {
 			out = outcomeOf(j, returned{panic: caught(v)}, nil, env)

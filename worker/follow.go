@@ -35,12 +35,16 @@ func cutNode(node string) (name, host string, ok bool) {
 	return "", node, false
 }
 
-// envFor is what canvas needs to know to publish on behalf of t.
-func envFor(cfg *Config, who publisherID, t *protocol.Task, now time.Time) *canvas.Env {
+// envFor is what canvas needs to know to publish on behalf of the job's task.
+func envFor(cfg *Config, who publisherID, j *job, now time.Time) *canvas.Env {
 	_, native := cfg.Results.(resultbackend.Chords)
 	return &canvas.Env{
 		NewID: ids.New, Now: now, Routes: cfg.Routes, Tasks: cfg.Tasks,
-		Parent: canvas.ParentOf(t), ReplyTo: who.oid, Origin: who.origin,
+		Parent: canvas.ParentOf(j.task), Trail: j.children, ReplyTo: who.oid, Origin: who.origin,
+		Errback: func(task string, args []protocol.Value, kwargs *protocol.Object, immutable bool) bool {
+			h, known := cfg.Handlers.Lookup(task)
+			return known && newStyle(h, args, kwargs, immutable)
+		},
 		InheritPriority: cfg.InheritPriority, NativeChords: native, AllowErrbackOnHeader: cfg.HeaderErrbacks,
 	}
 }
@@ -133,7 +137,7 @@ func (s *settler) complete(ctx context.Context, j *job, p canvas.Part, claim res
 	if err != nil && !errors.As(err, &join) {
 		return err
 	}
-	env := envFor(s.cfg, s.who, j.task, time.Now())
+	env := envFor(s.cfg, s.who, j, time.Now())
 	var effects []canvas.Effect
 	failed := true
 	switch {

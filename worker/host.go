@@ -101,7 +101,7 @@ func (h *host) publish(ctx context.Context, plan func(*canvas.Env) (canvas.Plan,
 		return canvas.Plan{}, err
 	}
 	defer h.leave()
-	p, err := plan(envFor(h.cfg, h.settler.who, h.job.task, time.Now()))
+	p, err := plan(envFor(h.cfg, h.settler.who, h.job, time.Now()))
 	if err != nil {
 		return canvas.Plan{}, err
 	}
@@ -128,7 +128,7 @@ func (h *host) performAll(ctx context.Context, effects func(*canvas.Env) ([]canv
 		return err
 	}
 	defer h.leave()
-	list, err := effects(envFor(h.cfg, h.settler.who, h.job.task, time.Now()))
+	list, err := effects(envFor(h.cfg, h.settler.who, h.job, time.Now()))
 	if err != nil {
 		h.settler.log.Error("somebody who waits for a failed chord could not be told", append(taskAttrs(h.job.task), "err", err)...)
 	}

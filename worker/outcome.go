@@ -72,7 +72,11 @@ func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
 				return outcome{kind: replaced, effects: p.Effects}
 			}
 		}
-		return failedWith(j, protocol.NewException("ValueError", err.Error()))
+		var named *protocol.Exception
+		if !errors.As(err, &named) {
+			named = protocol.NewException("ValueError", err.Error())
+		}
+		return failedWith(j, named)
 	case errors.As(r.err, &retry):
 		return retryOutcome(j, retry, policy)
 	case errors.Is(cause, handlers.ErrShutdown) && (errors.Is(r.err, handlers.ErrShutdown) || errors.Is(r.err, context.Canceled)):

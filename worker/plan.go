@@ -57,7 +57,7 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 	case succeeded:
 		// What follows goes out before the result is stored, so that whoever sees the result finds its
 		// children complete.
-		effects, children, err := canvas.AfterSuccess(j.task, out.value, envFor(cfg, who, j.task, now))
+		effects, children, err := canvas.AfterSuccess(j.task, out.value, envFor(cfg, who, j, now))
 		if err != nil {
 			exc := protocol.NewException("ValueError", err.Error())
 			out = outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
@@ -112,7 +112,7 @@ func failureSteps(cfg *Config, who publisherID, j *job, exc *protocol.Exception,
 		rec.Result.Children = j.children
 		steps = append(steps, storeStep{rec})
 	}
-	effects, err := canvas.AfterFailure(j.task, exc, tb, envFor(cfg, who, j.task, now), j.storesErrors(cfg))
+	effects, err := canvas.AfterFailure(j.task, exc, tb, envFor(cfg, who, j, now), j.storesErrors(cfg))
 	steps = append(steps, effectSteps(effects)...)
 	if err != nil {
 		steps = append(steps, noteStep{"an errback or a step of the failed task cannot be read, so nobody is told through it", err})
@@ -174,7 +174,7 @@ func planRevoked(cfg *Config, who publisherID, j *job, reason string, now time.T
 		rec.Over = unfinished
 		steps = append(steps, storeStep{rec})
 	}
-	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc, envFor(cfg, who, j.task, now)))...)
+	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc, envFor(cfg, who, j, now)))...)
 	return append(steps, ackStep{})
 }
 

@@ -128,6 +128,10 @@ func (s *settler) take(ctx context.Context, j *job, st step) error {
 	case publishStep:
 		return s.publish(ctx, j, st)
 	case effectStep:
+		if call, ok := st.effect.(canvas.CallErrback); ok {
+			s.errback(ctx, j, call)
+			return nil
+		}
 		return s.effect(ctx, j, st.effect)
 	case partStep:
 		return s.part(ctx, j, st)

@@ -146,7 +146,7 @@ func Declaration(q *canvas.Queue) *transports.Queue {
 func Failure(e canvas.StoreFailure, extended bool, now time.Time) resultbackend.Record {
 	r := protocol.Result{
 		TaskID: e.TaskID, Status: protocol.Failure, Exception: e.Exception, Traceback: e.Traceback, DateDone: now,
-		GroupID: e.GroupID, ParentID: e.ParentID,
+		GroupID: e.GroupID, ParentID: e.ParentID, Children: e.Children,
 	}
 	if extended {
 		r.Extended = e.Extended
