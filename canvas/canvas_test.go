@@ -550,9 +550,6 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: error %v", name, err)
 		}
 		t.Log(name, time.Since(start))
-		if took := time.Since(start); took > 20*time.Second {
-			t.Errorf("%s took %v", name, took)
-		}
 	}
 	if testing.Short() {
 		return
