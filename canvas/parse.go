@@ -189,25 +189,10 @@ func (p place) String() string {
 
 // truthy is Python's bool(v) for what a signature may hold.
 func truthy(v protocol.Value) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0
-	case string:
-		return v != ""
-	case []protocol.Value:
-		return len(v) > 0
-	case *protocol.Object:
-		return v.Len() > 0
-	case *sig: // a group has a length
-		return !v.isEmptyGroup()
+	if s, ok := v.(*sig); ok { // a group has a length
+		return !s.isEmptyGroup()
 	}
-	return true
+	return protocol.Truthy(v)
 }
 
 // wire is the signature as it travels now: a copy that later changes do not reach.

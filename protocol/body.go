@@ -8,7 +8,7 @@ import (
 // body decompresses and decodes the body of the message, if its content is accepted.
 func (d *decoder) body() (Value, error) {
 	data := d.message.Body
-	if codec, _ := d.message.Headers.Get("compression"); truthy(codec) {
+	if codec, _ := d.message.Headers.Get("compression"); Truthy(codec) {
 		name, ok := codec.(string)
 		if !ok {
 			return nil, wrongType("headers.compression", codec, "the name of a compression")
@@ -85,7 +85,7 @@ func (t *Task) call(args, kwargs, embed Value) error {
 	}
 	t.Args, t.Kwargs = list, object
 
-	if !truthy(embed) {
+	if !Truthy(embed) {
 		return nil
 	}
 	e, ok := embed.(*Object)
@@ -95,12 +95,12 @@ func (t *Task) call(args, kwargs, embed Value) error {
 	for key, into := range map[string]*[]Value{"callbacks": &t.Callbacks, "errbacks": &t.Errbacks, "chain": &t.Chain} {
 		v, _ := e.Get(key)
 		list, ok := v.([]Value)
-		if !ok && truthy(v) {
+		if !ok && Truthy(v) {
 			return invalid("body[2]."+key, v, "a list of signatures or null")
 		}
 		*into = list
 	}
-	if chord, _ := e.Get("chord"); truthy(chord) {
+	if chord, _ := e.Get("chord"); Truthy(chord) {
 		t.Chord = chord
 	}
 	return nil

@@ -56,7 +56,7 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 	if r.Method == "" {
 		return ControlRequest{}, wrongType("body.method", nil, "the name of a command")
 	}
-	if v, _ := doc.Get("arguments"); truthy(v) {
+	if v, _ := doc.Get("arguments"); Truthy(v) {
 		if r.Arguments, ok = v.(*Object); !ok {
 			return ControlRequest{}, wrongType("body.arguments", v, "an object")
 		}
@@ -70,7 +70,7 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 	if r.Matcher, err = controlText(doc, "body", "matcher"); err != nil {
 		return ControlRequest{}, err
 	}
-	if v, _ := doc.Get("reply_to"); truthy(v) {
+	if v, _ := doc.Get("reply_to"); Truthy(v) {
 		to, ok := v.(*Object)
 		if !ok {
 			return ControlRequest{}, wrongType("body.reply_to", v, "an object")
@@ -241,11 +241,7 @@ func (r ControlRequest) Encode(e Encoding, expires float64) (Message, error) {
 	}
 	var nodes Value
 	if r.Destination != nil {
-		list := make([]Value, len(r.Destination))
-		for i, d := range r.Destination {
-			list[i] = d
-		}
-		nodes = list
+		nodes = textList(r.Destination)
 	}
 	arguments := r.Arguments
 	if arguments == nil {

@@ -89,11 +89,7 @@ func (t *Task) headers(e Encoding) *Object {
 	}
 	var names Value
 	if t.StampNames != nil {
-		list := make([]Value, len(t.StampNames))
-		for i, name := range t.StampNames {
-			list[i] = name
-		}
-		names = list
+		names = textList(t.StampNames)
 	}
 	h := &Object{members: make([]Member, 0, 20+t.Custom.Len())}
 	h.Set("lang", "py")
@@ -150,6 +146,14 @@ func (t *Task) expiration(now time.Time) string {
 func listOrNil(list []Value) Value {
 	if list == nil {
 		return nil
+	}
+	return list
+}
+
+func textList(texts []string) []Value {
+	list := make([]Value, len(texts))
+	for i, s := range texts {
+		list[i] = s
 	}
 	return list
 }

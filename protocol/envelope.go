@@ -49,7 +49,7 @@ func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err erro
 	}
 	m.Properties = envelopeProperties(env, props)
 	again, _ := info.Get("redelivered")
-	return m, truthy(again), nil
+	return m, Truthy(again), nil
 }
 
 // destination reads a key that must be there; null is the empty name.

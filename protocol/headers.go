@@ -37,7 +37,7 @@ func (d *decoder) headers(h *Object, part string) (*Task, error) {
 	t.Expires, t.ExpiresText = r.date("expires")
 	t.HardLimit, t.SoftLimit = r.limits()
 	if v, _ := h.Get("ignore_result"); v != nil {
-		ignore := truthy(v)
+		ignore := Truthy(v)
 		t.IgnoreResult = &ignore
 	}
 	t.StampNames, t.Stamps = r.stamps()
@@ -91,7 +91,7 @@ func (r *headerReader) name() string {
 func (r *headerReader) text(key string) string {
 	v, _ := r.h.Get(key)
 	s, ok := v.(string)
-	if !ok && truthy(v) || cleanText(s) != s {
+	if !ok && Truthy(v) || cleanText(s) != s {
 		r.fail(invalid(r.part+key, v, "a text or null"))
 	}
 	return s
@@ -159,7 +159,7 @@ func (r *headerReader) date(key string) (time.Time, string) {
 // limits reads timelimit, which is [hard, soft] in seconds.
 func (r *headerReader) limits() (hard, soft time.Duration) {
 	v, _ := r.h.Get("timelimit")
-	if !truthy(v) {
+	if !Truthy(v) {
 		return 0, 0
 	}
 	pair, ok := v.([]Value)
@@ -224,7 +224,7 @@ func (r *headerReader) stamps() (names []string, stamps *Object) {
 	if !ok {
 		if set, isSet := v.(Set); isSet {
 			list = set
-		} else if truthy(v) {
+		} else if Truthy(v) {
 			r.fail(invalid(r.part+"stamped_headers", v, "a list of names or null"))
 		}
 		if list == nil {
@@ -233,7 +233,7 @@ func (r *headerReader) stamps() (names []string, stamps *Object) {
 	}
 	v, _ = r.h.Get("stamps")
 	all, ok := v.(*Object)
-	if !ok && truthy(v) {
+	if !ok && Truthy(v) {
 		r.fail(invalid(r.part+"stamps", v, "an object or null"))
 	}
 	names = make([]string, 0, len(list))

@@ -45,7 +45,7 @@ func appendJSON(b []byte, v Value, left int) ([]byte, error) {
 	case *Object:
 		return appendJSONObject(b, v, left)
 	case []Value:
-		return appendJSONList(b, v, left)
+		return appendList(b, v, left, appendJSON)
 	case float64:
 		switch {
 		case v != v:
@@ -73,7 +73,8 @@ func tooManyDigits(i *big.Int) bool {
 	return i.BitLen() > bits || i.BitLen() == bits && len(i.Text(10)) > maxIntDigits+(1-i.Sign())/2
 }
 
-func appendJSONList(b []byte, list []Value, left int) ([]byte, error) {
+// appendList writes a list, which JSON and YAML spell alike, by the writer of its values.
+func appendList(b []byte, list []Value, left int, write func([]byte, Value, int) ([]byte, error)) ([]byte, error) {
 	if left == 0 {
 		return nil, &EncodeError{Err: errDeepValue}
 	}
@@ -83,7 +84,7 @@ func appendJSONList(b []byte, list []Value, left int) ([]byte, error) {
 		if i > 0 {
 			b = append(b, ", "...)
 		}
-		if b, err = appendJSON(b, v, left-1); err != nil {
+		if b, err = write(b, v, left-1); err != nil {
 			return nil, within("["+strconv.Itoa(i)+"]", err)
 		}
 	}
@@ -163,7 +164,7 @@ func appendJSONTyped(b []byte, v Value, left int) ([]byte, error) {
 		b, err := appendJSONString(b, string(v))
 		return append(b, '}'), err
 	}
-	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", pyType(v))}
+	return nil, &EncodeError{Err: fmt.Errorf("Object of type %s is not JSON serializable", TypeName(v))}
 }
 
 // appendFloat is float.__repr__ of a finite number: shortest digits, an exponent outside 1e-4..1e16.
@@ -257,8 +258,8 @@ func decodeWTF8(s string) (r rune, n int) {
 	return r, 0
 }
 
-// pyType is Python's name of v's type, or Go's when it is no Value.
-func pyType(v Value) string {
+// TypeName is Python's type(v).__name__, or Go's type when v is no Value.
+func TypeName(v Value) string {
 	switch v.(type) {
 	case nil:
 		return "NoneType"

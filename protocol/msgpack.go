@@ -99,7 +99,7 @@ func (p packer) value(v Value, left int) error {
 		}
 		return nil
 	}
-	return &EncodeError{Err: fmt.Errorf("can not serialize '%s' object", pyType(v))}
+	return &EncodeError{Err: fmt.Errorf("can not serialize '%s' object", TypeName(v))}
 }
 
 func (p packer) text(s string) error {
@@ -261,7 +261,7 @@ func (u *unpacker) dict() (Value, error) {
 		}
 		key, ok := k.(string)
 		if !ok {
-			return nil, fmt.Errorf("%s is not allowed for map key, only str", pyType(k))
+			return nil, fmt.Errorf("%s is not allowed for map key, only str", TypeName(k))
 		}
 		v, err := u.value()
 		if err != nil {

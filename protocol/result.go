@@ -135,11 +135,7 @@ func (x *Extended) into(doc *Object) {
 	if x.Stamps.Len() == 0 {
 		return
 	}
-	names := make([]Value, len(x.StampNames))
-	for i, name := range x.StampNames {
-		names[i] = name
-	}
-	doc.Set("stamped_headers", names)
+	doc.Set("stamped_headers", textList(x.StampNames))
 	for _, stamp := range x.Stamps.Members() {
 		// Python lets a stamp named status or result replace the real one, and nobody can read the record
 		// any more. Such a stamp stays out.

@@ -48,7 +48,7 @@ var (
 )
 
 func mismatch(want string, got Value) error {
-	return &DecodeError{Err: fmt.Errorf("want %s, got %s", want, pyType(got))}
+	return &DecodeError{Err: fmt.Errorf("want %s, got %s", want, TypeName(got))}
 }
 
 // inside puts a step before the place a DecodeError names.
@@ -317,7 +317,7 @@ func toUnmarshaler(v Value, u json.Unmarshaler) error {
 		return &DecodeError{Err: err}
 	}
 	if err := u.UnmarshalJSON(data); err != nil {
-		return &DecodeError{Err: fmt.Errorf("%s is no %s: %w", pyType(v), reflect.TypeOf(u).Elem(), err)}
+		return &DecodeError{Err: fmt.Errorf("%s is no %s: %w", TypeName(v), reflect.TypeOf(u).Elem(), err)}
 	}
 	return nil
 }

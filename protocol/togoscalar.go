@@ -119,7 +119,7 @@ func toKnown(v Value, into reflect.Value, t reflect.Type) (known bool, err error
 	if reflect.TypeOf(v) == t {
 		return set(clone(v, 1))
 	}
-	return true, mismatch(pyType(reflect.Zero(t).Interface()), v)
+	return true, mismatch(TypeName(reflect.Zero(t).Interface()), v)
 }
 
 // bigOf is v as a new big.Int, when it is an int.

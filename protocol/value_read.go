@@ -89,8 +89,8 @@ func cleanText(s string) string {
 	return s
 }
 
-// truthy is Python's bool(v).
-func truthy(v Value) bool {
+// Truthy is Python's bool(v).
+func Truthy(v Value) bool {
 	switch v := v.(type) {
 	case nil:
 		return false

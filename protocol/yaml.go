@@ -187,7 +187,7 @@ func (r *yamlReader) key(n *yaml.Node) (string, error) {
 	}
 	key, ok := k.(string)
 	if !ok {
-		return "", fmt.Errorf("line %d: a dict's key is %s, want str", n.Line, pyType(k))
+		return "", fmt.Errorf("line %d: a dict's key is %s, want str", n.Line, TypeName(k))
 	}
 	return key, nil
 }
@@ -202,7 +202,7 @@ func (r *yamlReader) set(pairs [][2]*yaml.Node) (Value, error) {
 		}
 		id, ok := hashable(v)
 		if !ok {
-			return nil, fmt.Errorf("line %d: unhashable type: '%s'", p[0].Line, pyType(v))
+			return nil, fmt.Errorf("line %d: unhashable type: '%s'", p[0].Line, TypeName(v))
 		}
 		if !seen[id] {
 			seen[id] = true

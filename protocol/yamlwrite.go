@@ -56,30 +56,13 @@ func yamlValue(b []byte, v Value, left int) ([]byte, error) {
 		}
 		return append(appendISODate(append(b, `!!timestamp "`...), v), '"'), nil
 	case []Value:
-		return yamlList(b, v, left)
+		return appendList(b, v, left, yamlValue)
 	case Set:
 		return yamlSet(b, v, left)
 	case *Object:
 		return yamlObject(b, v, left)
 	}
 	return nil, &EncodeError{Err: fmt.Errorf("('cannot represent an object', %s)", scalarRepr(v))}
-}
-
-func yamlList(b []byte, list []Value, left int) ([]byte, error) {
-	if left == 0 {
-		return nil, &EncodeError{Err: errDeepValue}
-	}
-	b = append(b, '[')
-	var err error
-	for i, v := range list {
-		if i > 0 {
-			b = append(b, ", "...)
-		}
-		if b, err = yamlValue(b, v, left-1); err != nil {
-			return nil, within("["+strconv.Itoa(i)+"]", err)
-		}
-	}
-	return append(b, ']'), nil
 }
 
 func yamlSet(b []byte, set Set, left int) ([]byte, error) {
@@ -90,7 +73,7 @@ func yamlSet(b []byte, set Set, left int) ([]byte, error) {
 	var err error
 	for i, v := range set {
 		if _, ok := hashable(v); !ok {
-			return nil, within("["+strconv.Itoa(i)+"]", fmt.Errorf("unhashable type: '%s'", pyType(v)))
+			return nil, within("["+strconv.Itoa(i)+"]", fmt.Errorf("unhashable type: '%s'", TypeName(v)))
 		}
 		if i > 0 {
 			b = append(b, ", "...)

@@ -51,7 +51,7 @@ func ping(context.Context, *Node, *protocol.Object) (any, error) { return okComm
 
 func active(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	safe, _ := args.Get("safe")
-	return n.rows(n.ledger.sightings(isActive), isTrue(safe)), nil
+	return n.rows(n.ledger.sightings(isActive), protocol.Truthy(safe)), nil
 }
 
 // reserved are the tasks between their arrival and a slot, but for those that wait for a time.
@@ -90,7 +90,7 @@ func registered(_ context.Context, n *Node, args *protocol.Object) (any, error) 
 	builtins, _ := args.Get("builtins")
 	out := []protocol.Value{}
 	for h := range n.cfg.Handlers.All() {
-		if strings.HasPrefix(h.Name(), "celery.") && !isTrue(builtins) {
+		if strings.HasPrefix(h.Name(), "celery.") && !protocol.Truthy(builtins) {
 			continue
 		}
 		var parts []string
@@ -345,25 +345,4 @@ func revokedIDs(v protocol.Value) []string {
 		return ids
 	}
 	return names(v)
-}
-
-// isTrue is Python's bool() of an argument.
-func isTrue(v protocol.Value) bool {
-	switch v := v.(type) {
-	case nil:
-		return false
-	case bool:
-		return v
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0
-	case string:
-		return v != ""
-	case []protocol.Value:
-		return len(v) > 0
-	case *protocol.Object:
-		return v.Len() > 0
-	}
-	return true
 }

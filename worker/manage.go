@@ -48,7 +48,7 @@ func revokeTasks(ctx context.Context, n *Node, args *protocol.Object) (any, erro
 			n.cfg.Logger.Warn("state REVOKED is not stored", "task", id, "err", err)
 		}
 	}
-	if terminate, _ := args.Get("terminate"); isTrue(terminate) {
+	if terminate, _ := args.Get("terminate"); protocol.Truthy(terminate) {
 		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the ids are flagged as revoked")
 	}
 	return okCommand("tasks " + pythonSet(ids) + " flagged as revoked"), nil
@@ -84,7 +84,7 @@ func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error
 	for _, s := range append(n.calendar.held(), n.ledger.sightings(isReserved)...) {
 		n.revoked.note(s.task, now)
 	}
-	if terminate, _ := args.Get("terminate"); isTrue(terminate) {
+	if terminate, _ := args.Get("terminate"); protocol.Truthy(terminate) {
 		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the headers are flagged as revoked")
 	}
 	return okCommand("headers " + protocol.Repr(headers) + " flagged as revoked, but not terminated"), nil

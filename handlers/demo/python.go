@@ -151,37 +151,13 @@ func typeError(format string, args ...any) *protocol.Exception {
 func quoted(v protocol.Value) string  { return "'" + typeName(v) + "'" }
 func doubled(v protocol.Value) string { return `"` + typeName(v) + `"` }
 
-// typeName is type(v).__name__ as C code prints it: with the module for types written in C.
+// typeName is the name of a type as C code prints it: with the module for types written in C.
 func typeName(v protocol.Value) string {
 	switch v.(type) {
-	case nil:
-		return "NoneType"
-	case bool:
-		return "bool"
-	case int64, *big.Int:
-		return "int"
-	case float64:
-		return "float"
-	case string:
-		return "str"
-	case []byte:
-		return "bytes"
-	case []protocol.Value:
-		return "list"
-	case *protocol.Object:
-		return "dict"
-	case protocol.DateTime:
-		return "datetime.datetime"
-	case protocol.Date:
-		return "datetime.date"
-	case protocol.TimeOfDay:
-		return "datetime.time"
+	case protocol.DateTime, protocol.Date, protocol.TimeOfDay:
+		return "datetime." + protocol.TypeName(v)
 	case protocol.Decimal:
-		return "decimal.Decimal"
-	case protocol.UUID:
-		return "UUID"
-	case protocol.Set:
-		return "set"
+		return "decimal." + protocol.TypeName(v)
 	}
-	return fmt.Sprintf("%T", v)
+	return protocol.TypeName(v)
 }

@@ -86,7 +86,7 @@ func add(_ context.Context, in struct {
 },
 ) (protocol.Value, error) {
 	total, err := plus(in.X, in.Y)
-	if err != nil || !truthy(in.Z) {
+	if err != nil || !protocol.Truthy(in.Z) {
 		return total, err
 	}
 	return plus(total, in.Z)

@@ -40,14 +40,14 @@ func plus(a, b protocol.Value) (protocol.Value, error) {
 		if y, ok := b.(string); ok {
 			return x + y, nil
 		}
-		return nil, protocol.NewException("TypeError", fmt.Sprintf(`can only concatenate str (not "%s") to str`, typeName(b)))
+		return nil, protocol.NewException("TypeError", fmt.Sprintf(`can only concatenate str (not "%s") to str`, protocol.TypeName(b)))
 	case []protocol.Value:
 		if y, ok := b.([]protocol.Value); ok {
 			return append(append([]protocol.Value{}, x...), y...), nil
 		}
-		return nil, protocol.NewException("TypeError", fmt.Sprintf(`can only concatenate list (not "%s") to list`, typeName(b)))
+		return nil, protocol.NewException("TypeError", fmt.Sprintf(`can only concatenate list (not "%s") to list`, protocol.TypeName(b)))
 	}
-	return nil, protocol.NewException("TypeError", fmt.Sprintf("unsupported operand type(s) for +: '%s' and '%s'", typeName(a), typeName(b)))
+	return nil, protocol.NewException("TypeError", fmt.Sprintf("unsupported operand type(s) for +: '%s' and '%s'", protocol.TypeName(a), protocol.TypeName(b)))
 }
 
 // number makes a bool the int it is in Python.
@@ -93,41 +93,5 @@ func iterate(v protocol.Value) ([]protocol.Value, error) {
 		}
 		return list, nil
 	}
-	return nil, protocol.NewException("TypeError", fmt.Sprintf("'%s' object is not iterable", typeName(v)))
-}
-
-func truthy(v protocol.Value) bool {
-	switch v := number(v).(type) {
-	case nil:
-		return false
-	case int64:
-		return v != 0
-	case float64:
-		return v != 0
-	case string:
-		return v != ""
-	case []protocol.Value:
-		return len(v) > 0
-	case *protocol.Object:
-		return v.Len() > 0
-	}
-	return true
-}
-
-func typeName(v protocol.Value) string {
-	switch v.(type) {
-	case nil:
-		return "NoneType"
-	case bool:
-		return "bool"
-	case int64, *big.Int:
-		return "int"
-	case float64:
-		return "float"
-	case string:
-		return "str"
-	case []protocol.Value:
-		return "list"
-	}
-	return "dict"
+	return nil, protocol.NewException("TypeError", fmt.Sprintf("'%s' object is not iterable", protocol.TypeName(v)))
 }

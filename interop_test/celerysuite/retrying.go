@@ -113,7 +113,7 @@ func retryTask() handlers.Handler {
 		ReturnValue protocol.Value `json:"return_value,omitzero"`
 	},
 	) (protocol.Value, error) {
-		if truthy(in.ReturnValue) {
+		if protocol.Truthy(in.ReturnValue) {
 			mu.Lock()
 			defer mu.Unlock()
 			if attempt >= 3 {
