@@ -40,8 +40,8 @@
 //     the innermost body of a chord as a body, and the chord around a chord whose header failed.
 //   - A step that is a group reports its parts member by member, as they were counted.
 //   - The members of a failed group body are not revoked: nothing was published that could be.
-//   - Errbacks are always messages. Celery calls those it knows by name, and that take more than the id, in
-//     its own process.
+//   - Errbacks are messages unless Env.Errback claims them. Celery calls those it knows by name, and that take
+//     more than the id, in its own process.
 //   - Options nobody knows are left out of the message, where Celery would make them message properties.
 //   - An eta or expires is written in the zone of the encoding, where Celery keeps the zone it came in.
 //
