@@ -195,10 +195,10 @@ func (r *run) unchain(s *sig) []*sig {
 	if len(tasks) == 0 {
 		return tasks
 	}
-	for _, cb := range maybeList(orNil(s.options, "link")) {
+	for _, cb := range protocol.MaybeList(orNil(s.options, "link")) {
 		r.link(tasks[len(tasks)-1], cb)
 	}
-	for _, cb := range maybeList(orNil(s.options, "link_error")) {
+	for _, cb := range protocol.MaybeList(orNil(s.options, "link_error")) {
 		for _, t := range tasks {
 			r.linkError(t, cb)
 		}
@@ -273,10 +273,10 @@ func (r *run) applyChain(s *sig, args []protocol.Value, kwargs, call *protocol.O
 	step := prepare{
 		kwargs: kwargs, clone: true, index: -1,
 		root: p.id("root_id"), group: p.id("group_id"), lastID: p.id("task_id"),
-		chord: p.pop("chord"), linkError: maybeList(p.pop("link_error")),
+		chord: p.pop("chord"), linkError: protocol.MaybeList(p.pop("link_error")),
 	}
 	p.pop("parent_id")
-	link := maybeList(p.pop("link"))
+	link := protocol.MaybeList(p.pop("link"))
 	if !truthy(step.chord) {
 		step.chord = nil
 	}

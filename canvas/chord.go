@@ -207,7 +207,7 @@ func (r *run) addBodyCallbacks(body *sig, o *protocol.Object) *sig {
 	linkError, _ := o.Get("link_error")
 	o.Delete("link")
 	o.Delete("link_error")
-	callbacks, errbacks := maybeList(link), maybeList(linkError)
+	callbacks, errbacks := protocol.MaybeList(link), protocol.MaybeList(linkError)
 	if len(callbacks) > 0 || len(errbacks) > 0 {
 		body = r.cloneMembers(body)
 	}

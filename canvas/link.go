@@ -20,17 +20,6 @@ func (r *run) callback(v protocol.Value) *sig {
 	return r.live(r.parse(v, named("callback"), 0))
 }
 
-// maybeList is Celery's: null is none, a list is itself, anything else a list of one.
-func maybeList(v protocol.Value) []protocol.Value {
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case []protocol.Value:
-		return v
-	}
-	return []protocol.Value{v}
-}
-
 func orNil(o *protocol.Object, key string) protocol.Value {
 	v, _ := o.Get(key)
 	return v
@@ -38,12 +27,12 @@ func orNil(o *protocol.Object, key string) protocol.Value {
 
 // extend is extend_list_option.
 func (s *sig) extend(key string, more []protocol.Value) {
-	s.options.Set(key, slices.Concat(maybeList(orNil(s.options, key)), more))
+	s.options.Set(key, slices.Concat(protocol.MaybeList(orNil(s.options, key)), more))
 }
 
 // addTo is append_to_list_option: what is in the list already is not added again.
 func (r *run) addTo(s *sig, key string, callback protocol.Value) {
-	items := maybeList(orNil(s.options, key))
+	items := protocol.MaybeList(orNil(s.options, key))
 	if !r.contains(items, callback) {
 		items = append(slices.Clip(items), callback)
 	}

@@ -132,7 +132,7 @@ func (f *failing) failGroup(r *run, body *sig, exc, cause *protocol.Exception) {
 	defer func(exc *protocol.Exception, tb string) { f.exc, f.traceback = exc, tb }(f.exc, f.traceback)
 	f.exc, f.traceback = cause, plainTraceback(cause)
 	_, results := r.freezeGroup(body, frozen{index: -1})
-	own := maybeList(orNil(body.options, "link_error"))
+	own := protocol.MaybeList(orNil(body.options, "link_error"))
 	for i, member := range body.tasks() {
 		if r.err != nil || i >= len(results) {
 			return
@@ -156,10 +156,10 @@ func (f *failing) failGroup(r *run, body *sig, exc, cause *protocol.Exception) {
 func resultErrbacks(s *sig, depth int) []protocol.Value {
 	var out []protocol.Value
 	for s.class == chordClass && s.body() != nil {
-		out = append(out, maybeList(orNil(s.options, "link_error"))...)
+		out = append(out, protocol.MaybeList(orNil(s.options, "link_error"))...)
 		s = s.body()
 	}
-	out = append(out, maybeList(orNil(s.options, "link_error"))...)
+	out = append(out, protocol.MaybeList(orNil(s.options, "link_error"))...)
 	if s.class == groupClass && depth < maxDepth {
 		for _, t := range s.tasks() {
 			out = append(out, resultErrbacks(t, depth+1)...)

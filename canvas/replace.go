@@ -49,7 +49,7 @@ func Replace(t *protocol.Task, s Signature, env *Env) (Plan, error) {
 	if r.err != nil {
 		return Plan{}, r.err
 	}
-	if links := maybeList(orNil(self.options, "link")); self.class == chainClass && len(links) > 0 {
+	if links := protocol.MaybeList(orNil(self.options, "link")); self.class == chainClass && len(links) > 0 {
 		tasks := self.tasks()
 		tasks[len(tasks)-1].extend("link", links)
 		self.options.Delete("link")

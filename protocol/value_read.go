@@ -113,3 +113,14 @@ func Truthy(v Value) bool {
 	}
 	return true
 }
+
+// MaybeList is Celery's maybe_list: a list is itself, None is none, anything else is a list of one.
+func MaybeList(v Value) []Value {
+	switch v := v.(type) {
+	case nil:
+		return nil
+	case []Value:
+		return v
+	}
+	return []Value{v}
+}

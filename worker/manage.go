@@ -76,7 +76,7 @@ func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error
 		return nil, protocol.NewException("TypeError", "headers must be an object or a list of name=value")
 	}
 	for _, h := range headers.Members() {
-		if !n.revoked.addStamps(h.Key, oneOrMany(h.Value)) {
+		if !n.revoked.addStamps(h.Key, protocol.MaybeList(h.Value)) {
 			return nil, protocol.NewException("MemoryError", fmt.Sprintf("more than %d revoked stamps", stampsMax))
 		}
 	}

@@ -104,7 +104,7 @@ func (r *revoked) stamped(t *protocol.Task) bool {
 	for _, name := range t.StampNames {
 		revoked := r.stamps[name]
 		value, _ := t.Stamps.Get(name)
-		for _, v := range oneOrMany(value) {
+		for _, v := range protocol.MaybeList(value) {
 			switch v.(type) {
 			case string, bool, int64, float64:
 				if slices.Contains(revoked, v) {
@@ -114,17 +114,6 @@ func (r *revoked) stamped(t *protocol.Task) bool {
 		}
 	}
 	return false
-}
-
-// oneOrMany is Celery's maybe_list: a list as it is, nothing for null, else a list of one.
-func oneOrMany(v protocol.Value) []protocol.Value {
-	switch v := v.(type) {
-	case nil:
-		return nil
-	case []protocol.Value:
-		return v
-	}
-	return []protocol.Value{v}
 }
 
 // list is the ids, oldest first.
