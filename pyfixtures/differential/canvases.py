@@ -1,7 +1,7 @@
 """Canvases made from a seed: plain dictionaries, which print as Celery code and build into signatures.
 
 A task is {"kind": "task", "name", "args", "kwargs", "immutable", "options", "label"}, a composite {"kind", "members"} or,
-a chord, {"kind", "members", "body"}; all may have "link", "link_error" and "stamps". Labels are unique in a
+a chord, {"kind", "members", "body"}; all may have "link", "link_error", "stamps" and "fixed" (set_immutable). Labels are unique in a
 canvas: the observer knows a task by them (they travel as `shadow`).
 """
 import copy
@@ -28,7 +28,7 @@ class Generator:
         given = self.random.choice([None, None, "number"])
         root = self.random.choice(["chain"] * 4 + ["chord"] * 3 + ["group"] * 2 + ["task"])
         made = self.node(root, self.random.choice([1, 2, 2, 3]), given, root == "group")[0]
-        return {"canvas": made, "args": [self.random.randrange(10)] if given else []}
+        return {"canvas": made, "args": [self.random.randrange(10)] if given else [], "kwargs": {"a": 1} if self.chance(10) else {}}
 
     # What a node is given by the one before it: None, "number" or "any"; each returns what it gives on.
 
@@ -39,6 +39,8 @@ class Generator:
             made["link"] = [self.small(gives) for _ in range(self.random.choice([1, 1, 2]))]
         if self.chance(14):
             made["link_error"] = [self.errback() for _ in range(self.random.choice([1, 1, 2]))]
+        if kind != "task" and self.chance(4):
+            made["fixed"] = True
         if self.chance(4):
             made["stamps"] = {"mark": self.random.choice(["x", 5, ["p", "q"]])}
         return made, gives
@@ -63,7 +65,7 @@ class Generator:
     def task(self, depth, given, open_end):
         immutable = self.chance(15)
         alone = immutable or given is None
-        what = self.random.choice(["echo"] * 9 + ["add"] * 6 + ["retry"] * 2 + ["fail"] * 2 + ["expired", "starmap"])
+        what = self.random.choice(["echo"] * 9 + ["add"] * 6 + ["retry"] * 2 + ["fail"] * 2 + ["expired", "starmap"] + ["unknown"] * self.chance(50))
         if what == "add" and given == "any" and not immutable and not self.chance(10):  # most cannot be added to
             what = "echo"
         number = self.random.randrange(100)
@@ -75,6 +77,8 @@ class Generator:
             made = self.plain("demo.retry", [self.random.choice([1, 1, 2, 0])])
         elif what == "fail":
             made = self.plain("demo.fail", ["no %d" % number] if alone else [], {"exc_type": self.random.choice(ERRORS)})
+        elif what == "unknown":
+            made = self.plain("demo.unknown", self.values(1))
         elif what == "expired":
             made = self.plain("demo.echo", expires=PAST)
         elif what == "starmap":
@@ -103,11 +107,19 @@ class Generator:
         return self.node(self.random.choice(["chain", "group", "chord"]), 0, given, True)[0]
 
     def errback(self):
-        made = self.plain(self.random.choice(["demo.echo", "demo.echo", "demo.echo", "demo.fail"]))
-        if made["name"] == "demo.echo":
-            made["args"] = self.values(1)
-            made["immutable"] = self.chance(30)
-        return made
+        if self.chance(8):
+            return self.group(0, "any", False)[0]
+        # What takes one argument is sent, what takes more is called in place.
+        return self.random.choice([
+            lambda: self.plain("demo.add", kwargs={"y": "!"}),
+            lambda: self.plain("demo.add", kwargs={"y": "!"}),
+            lambda: self.plain("demo.sleep", [0], immutable=True),
+            lambda: self.plain("demo.sleep"),
+            lambda: self.plain("demo.fail", kwargs={"exc_type": self.random.choice(ERRORS)}),
+            lambda: self.plain("demo.fail"),
+            lambda: self.plain("demo.echo", self.values(1), immutable=self.chance(30)),
+            lambda: self.plain("demo.unknown"),
+        ])()
 
     def size(self):
         return self.random.choice([0, 1, 1, 2, 2, 2, 3, 3, 4])
@@ -146,10 +158,16 @@ def generate(seed, expiring=True):
     return made
 
 
-def keep(node):
-    node.get("options", {}).pop("expires", None)
+def keep(made):
+    for node in nodes(made):
+        node.get("options", {}).pop("expires", None)
+
+
+def nodes(node):
+    """The node and all inside of it."""
+    yield node
     for inner in [*node.get("members", ()), *node.get("link", ()), *node.get("link_error", ()), *([node["body"]] if "body" in node else ())]:
-        keep(inner)
+        yield from nodes(inner)
 
 
 def text(node):
@@ -167,6 +185,8 @@ def text(node):
     for kind in ("link", "link_error"):
         for linked in node.get(kind, ()):
             out += ".%s(%s)" % (kind, text(linked))
+    if "fixed" in node:
+        out += ".set_immutable(True)"
     if "stamps" in node:
         out += ".stamp(%s)" % ", ".join("%s=%r" % i for i in node["stamps"].items())
     return out if "label" not in node else "%s:%s" % (node["label"], out)
@@ -195,6 +215,8 @@ class Builder:
             made.link(self(linked))
         for linked in node.get("link_error", ()):
             made.link_error(self(linked))
+        if "fixed" in node:
+            made.set_immutable(True)
         if "stamps" in node:
             made.stamp(**copy.deepcopy(node["stamps"]))  # Celery goes on adding to lists
         return made

@@ -4,6 +4,7 @@ import time
 
 import redis
 from celery import Celery
+from celery.result import GroupResult
 
 from . import canvases, documented, observe, record
 
@@ -30,10 +31,19 @@ class Side:
 
         self.app.set_current()
         try:
-            run.result = canvases.Builder(self.app, prefix, queue)(case["canvas"]).apply_async(tuple(case["args"]))
+            run.result = canvases.Builder(self.app, prefix, queue)(case["canvas"]).apply_async(tuple(case["args"]), dict(case["kwargs"]))
         except Exception as exc:
             run.refused = "%s: %s" % (type(exc).__name__, exc)  # by the client, which is the same for all
         self.runs[number] = run
+
+
+def leaves(result):
+    """The ids a client waits for when it asks for a result."""
+    if result is None:
+        return []
+    if isinstance(result, GroupResult):
+        return [id for r in result.results for id in leaves(r)]
+    return [result.id]
 
 
 class Run:
@@ -62,8 +72,10 @@ class Comparison:
                 told = documented.told(want, got)
                 further += bool(told)
                 lines = documented.further(want, got, case["canvas"]) if told else observe.differences(*documented.repeated(want, got))
+                if name == "stalk" and not documented.hopeless(case["canvas"]):
+                    lines += self.waiting(self.sides[1].runs[number])
                 if lines:
-                    differing.append({"side": name, "number": number, "canvas": canvases.text(case["canvas"]), "args": case["args"], "lines": lines})
+                    differing.append({"side": name, "number": number, "canvas": canvases.text(case["canvas"]), "args": [case["args"], case["kwargs"]], "lines": lines})
         self.forget()
         return {**figures, "differences": differing, "further": further}
 
@@ -71,12 +83,13 @@ class Comparison:
         """Runs documented.CASES; what differs from what is written there."""
         # RabbitMQ delivers what has expired only to a worker that happens to be waiting.
         known = {"x%d" % i: c for i, c in enumerate(documented.CASES) if "late" not in c.celery or self.source is self.monitor}
-        figures = self.run({n: {"canvas": c.canvas, "args": []} for n, c in known.items()}, "", seconds)
+        figures = self.run({n: {"canvas": c.canvas, "args": [], "kwargs": {}} for n, c in known.items()}, "", seconds)
         differing = []
         for number, case in known.items():
             for side, want in zip(self.sides, (case.celery, case.stalk)):
                 seen = self.seen(side.runs[number])
-                got = {label: seen.get("result " + label, {"status": "PENDING"})["status"] for label in want}
+                states = {name[7:].split("@")[0]: value["status"] for name, value in seen.items() if name.startswith("result ")}
+                got = {label: states.get(label, "PENDING") for label in want}
                 if got != want:
                     lines = ["%s: want %s, got %s" % (label, want[label], got[label]) for label in want if got[label] != want[label]]
                     differing.append({"side": side.name, "number": number, "canvas": case.title + ": " + canvases.text(case.canvas), "args": [], "lines": lines})
@@ -123,6 +136,11 @@ class Comparison:
 
     def seen(self, run):
         return {"refused": run.refused} if run.refused else run.case.observe(self.client, sorted(run.keys), run.queues)
+
+    def waiting(self, run):
+        """Whom the client waits for although nothing will come."""
+        ids = [id for id in leaves(run.result) if "celery-task-meta-" + id not in run.keys]
+        return ["the client waits for %s for ever" % run.case.name(id) for id in ids]
 
     def forget(self):
         """Makes room for the next canvases. Results that others have left are found again and do no harm."""

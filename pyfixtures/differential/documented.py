@@ -5,6 +5,7 @@ sends what follows a chord whose body is a group once for each member, under the
 decided by timing. FURTHER is one rule: Celery leaves somebody waiting for ever whom Stalk tells. Generated canvases may meet any of them; CASES show each by itself,
 with what both do, so that a change on either side is noticed.
 """
+from .canvases import nodes
 from .observe import differences, labels_of
 
 
@@ -43,15 +44,17 @@ def repeated(want, got):
 
 
 def told(want, got):
-    """Names of those that never ran and of whose end Stalk tells a client or a chord, and Celery does not."""
-    found = []
+    """Names of those of whose end Stalk tells a client or a chord, and Celery does not: they never ran."""
+    found = set()
     for name, value in got.items():
         kind, _, id = name.partition(" ")
-        if kind == "result" and name not in want and value["status"] == "FAILURE":
-            found.append(id)
+        if kind == "result" and name not in want and value["status"] == "FAILURE" and "message %s/0" % id not in got:
+            found.add(id)
         elif kind == "parts":
-            found += [p[0][1][1:-1] for p in value if p not in want.get(name, []) and p[0][2] == "FAILURE"]
-    return [id for id in found if "message %s/0" % id not in got]
+            for _, id, state, result in (part[0] for part in value if part not in want.get(name, [])):
+                if state == "FAILURE" and ("message %s/0" % id[1:-1] not in got or result["exc_type"] == "NotRegistered"):
+                    found.add(id)
+    return found
 
 
 def further(want, got, canvas):
@@ -71,6 +74,16 @@ def further(want, got, canvas):
         elif name.startswith("result ") and "message %s/0" % name[7:] not in got and got[name]["status"] != "FAILURE":
             lines.append("%s: want FAILURE or nothing, got %s" % (name, got[name]))
     return lines
+
+
+def hopeless(canvas):
+    """HOPELESS: whether somebody may wait for ever on Stalk as well: for what is ignored, for what is to follow a task
+    that expired or that no worker knows, and for what runs more than once."""
+    for node in nodes(canvas):
+        options = node.get("options", {})
+        if "expires" in options or options.get("ignore_result") or node.get("name") == "demo.unknown":
+            return True
+    return False
 
 
 class Known:
@@ -124,6 +137,9 @@ CASES = [
     Known("a chain that fails before a chord with a group as its body",
           chain(failing(), chord([task("part")], group(task("one"), task("two")))),
           {"bad": F, "part": P, "one": P, "two": P}, {"bad": F, "part": P, "one": F, "two": F}),
+    # Celery calls the chain with the exception itself as an argument, which no message can carry.
+    Known("a chain as errback", {**failing(), "link_error": [chain(task("first"), task("second"))]},
+          {"bad": F, "first": P, "second": P}, {"bad": F, "first": S, "second": S}),
     # Neither tells anybody.
     Known("a step of a chain that expires", chain(late(), task("next")), {"late": R, "next": P}, {"late": R, "next": P}),
     Known("a step of a chain that the worker does not know", chain(task("good"), unknown(), task("next")),

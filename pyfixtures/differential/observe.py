@@ -70,7 +70,7 @@ class Case:
             if len(of) > 1 or label in self.errbacks:
                 seen = Counter()
                 for id, m in of.items():
-                    by = self.names.get(m.headers["parent_id"], "?") if m else "?"
+                    by = self.parent(id, m.headers["parent_id"]) if m else "?"
                     seen[by] += 1
                     self.names[id] = "%s@%s%s" % (label, by, "" if seen[by] == 1 else "#%d" % seen[by])
 
@@ -120,7 +120,7 @@ class Case:
         by = self.by_id.get(parent)
         m = self.by_id.get(id)
         if by is not None and by.embed.get("chord") and m is not None and m.label in labels(by.embed["chord"]):
-            return "a part of " + self.name(by.headers["group"])
+            return "a part of " + self.name(by.headers["group"]) if by.headers["group"] in self.names else "a part"
         return self.name(parent)
 
     def root(self, id, root):
@@ -151,12 +151,17 @@ class Case:
     def all_ids(self):
         return set(self.names) | {m.id for m in self.messages}
 
-    def record(self, raw):
+    def record(self, raw, queues):
         """A result document."""
         meta = json.loads(raw)
         out = self.clean(meta)
         out["traceback"] = bool(meta.get("traceback"))
         out["date_done"] = bool(meta.get("date_done"))
+        if meta.get("worker"):
+            out["worker"] = True
+        if meta.get("queue"):
+            m = self.by_id.get(meta["task_id"])
+            out["queue"] = "its own" if m and queues.get(m.label) == meta["queue"] else meta["queue"]
         if "parent_id" in meta:
             out["parent_id"] = self.parent(meta["task_id"], meta["parent_id"])
         return out
@@ -178,7 +183,7 @@ class Case:
         for key in keys:
             id = SUFFIX.match(key)[1]
             if key == "celery-task-meta-" + id:
-                out["result %s" % self.name(id)] = self.record(client.get(key))
+                out["result %s" % self.name(id)] = self.record(client.get(key), queues)
             elif key.endswith(".j"):
                 rows = client.zrange(key, 0, -1, withscores=True)
                 out["parts %s" % self.name(id)] = [[self.clean(json.loads(r)), s] for r, s in rows]
