@@ -18,9 +18,13 @@ const module = "t.integration.tasks"
 
 func main() {
 	command.Program{
-		Handlers: slices.Concat(plainTasks(), requestTasks(), redisTasks(), failingTasks(), retryingTasks(), signatureTasks(), canvasTasks()),
+		Handlers: tasks(),
 		Control:  controlCommands(),
 	}.Main()
+}
+
+func tasks() []handlers.Handler {
+	return slices.Concat(plainTasks(), requestTasks(), redisTasks(), failingTasks(), retryingTasks(), signatureTasks(), canvasTasks())
 }
 
 // task is one of the suite's tasks. Celery acknowledges when a task starts unless told otherwise, and the
