@@ -32,15 +32,29 @@ func AfterFailure(t *protocol.Task, exc *protocol.Exception, traceback string, e
 	return f.effects, errors.Join(f.errs...)
 }
 
-// AfterRevoked is what follows a task that was revoked or expired: the part of its chord, where the result
-// store counts parts. Its chain and its errbacks are left alone.
+// AfterRevoked is what follows a task that was revoked or expired, where the result store counts parts: the
+// part of its chord, and those of the chords that the rest of its chain was to reach, which Celery leaves
+// hanging. The steps of the chain themselves and the errbacks are left alone, as Celery leaves them.
 func AfterRevoked(t *protocol.Task, exc *protocol.Exception, env *Env) []Effect {
-	part, ok := PartOf(t)
-	if !ok || env == nil || !env.NativeChords {
+	if env == nil || !env.NativeChords {
 		return nil
 	}
-	part.State, part.Exception = protocol.Revoked, exc
-	return []Effect{part}
+	f := newFailing(onBehalf(t, env), exc, "", false)
+	f.seen[t.ID] = true
+	if part, ok := PartOf(t); ok {
+		part.State, part.Exception = protocol.Revoked, exc
+		f.effects = append(f.effects, part)
+	}
+	f.chain(t.Chain) // what of it cannot be read has nobody to tell
+	return f.effects
+}
+
+// AfterUnknown is what follows a task whose name nobody here serves: its chord, and who waits for the rest of
+// its chain, are told. Celery leaves both hanging. Its errbacks are left alone, as Celery leaves them.
+func AfterUnknown(t *protocol.Task, exc *protocol.Exception, env *Env) ([]Effect, error) {
+	without := *t
+	without.Errbacks = nil
+	return AfterFailure(&without, exc, "", env, true)
 }
 
 // failing collects what one failure causes.

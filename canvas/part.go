@@ -95,7 +95,7 @@ func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Ef
 			id = r.env.NewID()
 			body.options.Set("task_id", id)
 		}
-		f.errbacks(r.wireList(orNil(body.options, "link_error")), id, id)
+		f.errbacks(r.errbacksOf(body), id, id)
 		f.bare(id, body.option("reply_to"))
 		f.ends(r, body, nil)
 	}
@@ -110,6 +110,24 @@ func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Ef
 		}
 	}
 	return f.effects, errors.Join(f.errs...)
+}
+
+// errbacksOf are the errbacks of a failed chord's body. An errback of a nested chord stands on the body of the
+// chord around it as well: that one fails in turn, and calls it then.
+func (r *run) errbacksOf(body *sig) []protocol.Value {
+	var outer []protocol.Value
+	if c, _ := body.options.Get("chord"); truthy(c) {
+		if o, ok := c.(*sig); ok {
+			outer = r.wireList(orNil(o.options, "link_error"))
+		}
+	}
+	var out []protocol.Value
+	for _, eb := range r.wireList(orNil(body.options, "link_error")) {
+		if !slices.ContainsFunc(outer, func(o protocol.Value) bool { return equal(o, eb) }) {
+			out = append(out, eb)
+		}
+	}
+	return out
 }
 
 // bare stores the failure of something of which only the id is known, as Celery does for a body: no group,

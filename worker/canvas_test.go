@@ -169,7 +169,13 @@ func TestUnknownAndExpiredPartsEndTheirChord(t *testing.T) {
 		r := canvasRig(t, nil)
 		r.apply(canvas.Chord([]canvas.Signature{add(1, 1), canvas.New("no.such").TaskID("bad")}, canvas.New("sum").TaskID("body1")))
 		r.apply(canvas.Chord([]canvas.Signature{add(1, 1), add(1, 2).TaskID("late").ExpiresAt(time.Now().Add(-time.Second))}, canvas.New("sum").TaskID("body2")))
+		r.apply(canvas.Chord([]canvas.Signature{canvas.Chain(add(1, 2).ExpiresAt(time.Now().Add(-time.Second)), add(1).TaskID("never"))}, canvas.New("sum").TaskID("body3")))
+		r.apply(canvas.Chain(canvas.New("no.such"), add(1).TaskID("behind")))
 		pass(time.Minute)
+		if exc := r.wantException("body3", "ChordError"); exc.Args[0] != "Dependency never raised TaskRevokedError('expired')" {
+			t.Errorf("text = %v", exc.Args)
+		}
+		r.wantException("behind", "NotRegistered")
 		if exc := r.wantException("body1", "ChordError"); exc.Args[0] != "Dependency bad raised NotRegistered('no.such')" {
 			t.Errorf("text = %v", exc.Args)
 		}

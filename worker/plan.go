@@ -179,18 +179,21 @@ func planRevoked(cfg *Config, who publisherID, j *job, reason string, now time.T
 }
 
 // planRefused tells the caller, even of an ignored result, and gives the message up: with reject, so
-// that a dead-letter exchange gets it. The task's chord is told too, which Celery leaves hanging; its chain
-// and errbacks are not, as with Celery.
-func planRefused(cfg *Config, j *job, exc *protocol.Exception, now time.Time) []step {
+// that a dead-letter exchange gets it.
+func planRefused(cfg *Config, who publisherID, j *job, exc *protocol.Exception, now time.Time) []step {
+	if exc.Type != "NotRegistered" {
+		return append(failureSteps(cfg, who, j, exc, "", now), rejectStep{})
+	}
 	rec := failure(cfg, j, exc, "", now)
 	if rec.Result.Extended != nil {
 		rec.Result.Extended = &protocol.Extended{Unknown: true}
 	}
 	rec.Result.GroupID, rec.Result.ParentID = "", ""
 	steps := []step{storeStep{rec}}
-	if p, ok := canvas.PartOf(j.task); ok {
-		p.State, p.Exception = protocol.Failure, exc
-		steps = append(steps, partStep{part: p})
+	effects, err := canvas.AfterUnknown(j.task, exc, envFor(cfg, who, j, now))
+	steps = append(steps, effectSteps(effects)...)
+	if err != nil {
+		steps = append(steps, noteStep{"a step behind the unknown task cannot be read, so nobody is told through it", err})
 	}
 	return append(steps, rejectStep{})
 }

@@ -79,7 +79,7 @@ func (in *intake) admit(j *job) {
 	case refuse:
 		w.stats.refused.Add(1)
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
-		in.settleWith(j, planRefused(&w.cfg, j, v.refusal, now))
+		in.settleWith(j, planRefused(&w.cfg, w.who, j, v.refusal, now))
 	case setAside:
 		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
 		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
