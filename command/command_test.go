@@ -319,3 +319,16 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestConcurrencyIsANumberOrAuto(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "auto": 0, "1": 1, "64": 64} {
+		if got, err := concurrency(text); err != nil || got != want {
+			t.Errorf("concurrency(%q) = %d, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"0", "-1", "many", "1.5", "1000000"} {
+		if got, err := concurrency(text); err == nil {
+			t.Errorf("concurrency(%q) = %d, want an error", text, got)
+		}
+	}
+}
