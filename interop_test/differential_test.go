@@ -47,7 +47,7 @@ func TestGeneratedCanvasesEndAsOnAPythonWorker(t *testing.T) {
 		}
 		t.Logf("%d canvases on each side, %d messages; %d runs in which Stalk told somebody whom Celery leaves waiting; %d canvases refused by the client; %.1f s",
 			sum.Cases, sum.Messages, sum.Further, sum.Refused, sum.Seconds)
-		if n >= 50 && (sum.Messages < 3*n || sum.Refused > n/10 || s.name == "redis" && sum.Further == 0 && os.Getenv("INTEROP_WORKER") == "") {
+		if n >= 50 && (sum.Messages < 3*n || sum.Refused > n/10 || s.name == "redis" && sum.Further == 0 && !celeryInstead) {
 			t.Error("these canvases test nothing; is the generator broken?")
 		}
 	}, onRedis, onRabbitMQ, otherSettings)
@@ -70,7 +70,7 @@ func otherSettings() setup {
 // What Stalk does otherwise than Celery it does on purpose: a list of canvases with what each of the two does.
 func TestWhereStalkDiffersFromCeleryIsWrittenDown(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
-		if os.Getenv("INTEROP_WORKER") == "celery" {
+		if celeryInstead {
 			t.Skip("nothing differs between Celery and Celery")
 		}
 		var sum differential
@@ -150,7 +150,7 @@ func (s setup) differential(t *testing.T) *session {
 	t.Cleanup(func() { p.run(`comparison.close()`) }) // after the workers have ended: it deletes their queues
 	// What names no queue goes to that of the worker that sends it on.
 	s.with("task_default_queue", python).pythonCanvases(t, python)
-	if onStalk := s.with("task_default_queue", stalk); os.Getenv("INTEROP_WORKER") == "celery" {
+	if onStalk := s.with("task_default_queue", stalk); celeryInstead {
 		onStalk.pythonCanvases(t, stalk)
 	} else {
 		onStalk.stalk(t, stalk)

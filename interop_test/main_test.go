@@ -22,6 +22,7 @@ var (
 	root     string // of the checkout
 	scratch  string // temporary folder of this run
 	stalkBin string // built with the race detector
+	shopBin  string // interop_test/shopworker, likewise
 	missing  string // why nothing can run; "" when all is there
 )
 
@@ -56,11 +57,11 @@ func runAll(m *testing.M) (code int) {
 	}
 	defer os.RemoveAll(scratch)
 	defer endDrivers()
-	if os.Getenv("INTEROP_WORKER") == "celery" { // see setup.stalk
+	if celeryInstead {
 		return m.Run()
 	}
-	stalkBin = filepath.Join(scratch, "stalk")
-	build := exec.Command("go", "build", "-race", "-o", stalkBin, ".")
+	stalkBin, shopBin = filepath.Join(scratch, "stalk"), filepath.Join(scratch, "shopworker")
+	build := exec.Command("go", "build", "-race", "-o", scratch, ".", "./interop_test/shopworker")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "interop: go build: %v\n%s", err, out)

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// celeryInstead runs the tests on Celery's own worker, which must pass most of them: are the tests themselves right?
+var celeryInstead = os.Getenv("INTEROP_WORKER") == "celery"
+
 // A worker is a running worker process, Stalk's or Python's.
 type worker struct {
 	t    *testing.T
@@ -25,7 +28,7 @@ type worker struct {
 // stalk starts a Stalk worker with the demo tasks on a queue and waits until it is ready.
 func (s setup) stalk(t *testing.T, queue string, args ...string) *worker {
 	t.Helper()
-	if os.Getenv("INTEROP_WORKER") == "celery" { // are the tests themselves right? Celery's own worker must pass most
+	if celeryInstead {
 		return s.celery(t, queue, append([]string{"-P", "prefork", "-c", "2"}, args...)...)
 	}
 	w := s.startStalk(t, queue, args...)
@@ -33,8 +36,24 @@ func (s setup) stalk(t *testing.T, queue string, args ...string) *worker {
 	return w
 }
 
+// shop starts the worker with the handlers of the Django project's own tasks (interop_test/shopworker).
+func (s setup) shop(t *testing.T, queue string, args ...string) *worker {
+	t.Helper()
+	if celeryInstead {
+		return s.stalk(t, queue, args...)
+	}
+	w := s.startProgram(t, shopBin, queue, args...)
+	w.waitReady()
+	return w
+}
+
 // startStalk does not wait.
 func (s setup) startStalk(t *testing.T, queue string, args ...string) *worker {
+	t.Helper()
+	return s.startProgram(t, stalkBin, queue, args...)
+}
+
+func (s setup) startProgram(t *testing.T, program, queue string, args ...string) *worker {
 	t.Helper()
 	name := unique("stalk")
 	argv := []string{"-b", s.broker, "--result-backend", s.backend}
@@ -50,7 +69,7 @@ func (s setup) startStalk(t *testing.T, queue string, args ...string) *worker {
 		argv = append(argv, "--config", path)
 	}
 	argv = append(argv, "worker", "-Q", queue, "-c", "2", "--demo", "-l", "INFO", "-n", name+"@test")
-	cmd := exec.Command(stalkBin, append(argv, args...)...)
+	cmd := exec.Command(program, append(argv, args...)...)
 	// A data race ends the worker with a code no test expects.
 	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
 	w := startWorker(t, cmd, name)

@@ -9,6 +9,8 @@ import time
 from celery import shared_task
 from django.conf import settings
 
+from .errors import PaymentDeclined, Refused
+
 
 def _go():
     if not settings.STALK_SERVE_DEMO:
@@ -64,6 +66,43 @@ def progress(self, steps=5, seconds=0.1):
         self.update_state(state="PROGRESS", meta={"done": i, "total": steps})
         time.sleep(seconds)
     return steps
+
+
+@shared_task(name="shop.pay")
+def pay(order, cents):
+    _go()
+    raise PaymentDeclined(order, cents)
+
+
+@shared_task(name="shop.refund")
+def refund(order, cents):
+    _go()
+    raise Refused.Finally(order, cents)
+
+
+@shared_task(name="shop.audit")
+def audit(order, cents):
+    _go()
+    raise type("LedgerClosed", (Exception,), {"__module__": "billing.internal"})(order, cents)
+
+
+@shared_task(name="shop.ship")
+def ship(order, cents):
+    _go()
+    raise type("NoSuchClass", (Exception,), {"__module__": "shop.errors"})(order, cents)
+
+
+@shared_task(name="shop.shelf")
+def shelf(index):
+    _go()
+    raise RuntimeError("index out of range [%d]" % index)
+
+
+@shared_task(name="shop.count")
+def count(seconds):
+    _go()
+    time.sleep(seconds)
+    return seconds
 
 
 @shared_task(name="stalk.images.thumbnail")
