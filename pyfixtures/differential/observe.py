@@ -119,7 +119,8 @@ class Case:
         """The parent's name, or the chord whose body this is part of."""
         by = self.by_id.get(parent)
         m = self.by_id.get(id)
-        if by is not None and by.embed.get("chord") and m is not None and m.label in labels(by.embed["chord"]):
+        # An errback of the part itself may be one of the body as well (task_allow_error_cb_on_chord_header).
+        if by is not None and m is not None and m.label in labels(by.embed["chord"]) and m.label not in labels(by.embed["errbacks"]):
             return "a part of " + self.name(by.headers["group"]) if by.headers["group"] in self.names else "a part"
         return self.name(parent)
 
