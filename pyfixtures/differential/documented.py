@@ -2,8 +2,8 @@
 
 ALIKE are differences nobody can act on; both sides are brought to one form. REPEATED: Celery, and Stalk with it,
 sends what follows a chord whose body is a group once for each member, under the same ids; which of them is seen is
-decided by timing. FURTHER is one rule: Celery leaves somebody waiting for ever whom Stalk tells. Generated canvases may meet any of them; CASES show each by itself,
-with what both do, so that a change on either side is noticed.
+decided by timing. FURTHER is one rule: Celery leaves somebody waiting for ever whom Stalk tells. Generated canvases
+may meet any of them; CASES show each by itself, with what both do, so that a change on either side is noticed.
 """
 from .canvases import nodes
 from .observe import differences, labels_of
@@ -24,7 +24,8 @@ def alike(seen):
                 inner = text[1:-1]
                 value["argsrepr"] = "(%s)" % (inner + "," if len(value["args"]) == 1 else inner)
         elif name.startswith("result ") and name[7:] not in ran and value["status"] == "FAILURE":
-            # What never ran has no children. Celery stores those of the task that happened to end the chord.
+            # Of what never ran Stalk lists the errbacks as children; Celery before them the children of whichever task
+            # happened to end the chord.
             # A chord and the chord that is its body share an id, so with result_extended either may be described.
             drop = {"children", "kwargs"} if name.startswith("result chord[") else {"children"}
             value = {k: v for k, v in value.items() if k not in drop}
