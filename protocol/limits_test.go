@@ -195,8 +195,15 @@ func TestContentTypesAreComparedExactly(t *testing.T) {
 		contentType string
 		refused     bool
 	}{
-		{"application/json", false}, {"json", false}, {"application/x-msgpack", false}, {"application/x-yaml", false},
-		{"application/json; charset=utf-8", true}, {"Application/JSON", true}, {"application/x-python-serialize", true}, {"pickle", true}, {"text/plain", true},
+		{"application/json", false},
+		{"json", false},
+		{"application/x-msgpack", false},
+		{"application/x-yaml", false},
+		{"application/json; charset=utf-8", true},
+		{"Application/JSON", true},
+		{"application/x-python-serialize", true},
+		{"pickle", true},
+		{"text/plain", true},
 	} {
 		_, err := Deserialize(tt.contentType, []byte{'1'}, Limits{})
 		if got := errors.Is(err, ErrRefusedContent); got != tt.refused {
