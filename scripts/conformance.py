@@ -16,6 +16,7 @@ import time
 SHARDS = 6
 ALONE = ['test_redis_backend.py', 'test_worker.py', 'test_security.py']  # want a process of their own
 MOST = 20 * 60  # seconds for one part
+FEW = 12  # items that may be run again
 root = pathlib.Path(__file__).resolve().parent.parent
 here = root / 'interop_test/conformance'
 build = root / '.build/conformance'
@@ -94,18 +95,15 @@ def end(process):
             pass
 
 
-def run(broker, command, only):
-    want = expected(broker)
-    items = [i for i in want if any(o in i for o in only)] if only else want
-    out = build / f'last-{broker}'
+def execute(broker, command, items, out):
+    """Runs the items, side by side in parts, and returns their outcomes and the parts' exit codes."""
     out.mkdir(parents=True, exist_ok=True)
-    for old in out.iterdir():
+    for old in out.glob('*.*'):
         old.unlink()
-    todo = [(n, t) for n, t in enumerate(parts(items)) if t]
-    if only:
-        todo = [(n, [t for t in tests if t in {i.split('[')[0] for i in items} or any(i.startswith(t + '::') for i in items)]) for n, tests in todo]
-        todo = [(n, t) for n, t in todo if t]
-    began, running, codes = time.monotonic(), {}, {}
+    chosen = {i.split('[')[0] for i in items}
+    todo = [(n, [t for t in tests if t in chosen or any(c.startswith(t + '::') for c in chosen)]) for n, tests in enumerate(parts(items))]
+    todo = [(n, t) for n, t in todo if t]
+    running, codes = {}, {}
     try:
         while todo or running:
             while todo and len(running) < SHARDS:
@@ -126,6 +124,23 @@ def run(broker, command, only):
         for line in part.read_text().splitlines():
             item, outcome, _ = line.split('\t')
             got[item] = outcome
+    return got, codes
+
+
+def run(broker, command, only):
+    want = expected(broker)
+    items = [i for i in want if any(o in i for o in only)] if only else list(want)
+    began, out = time.monotonic(), build / f'last-{broker}'
+    got, codes = execute(broker, command, items, out)
+    # The suite waits for many things by the clock. A few items that failed get a second chance, and the report
+    # says which they were.
+    again = [i for i in items if got.get(i, 'not run') != want[i] and got.get(i) != 'passed' and i not in pending(broker)]
+    if 0 < len(again) <= FEW:
+        second, _ = execute(broker, command, again, out / 'again')
+        for item in again:
+            if second.get(item) == want[item]:
+                print(f'conformance: {broker}: {item}: {got.get(item, "not run")} at first, {second[item]} when run again')
+                got[item] = second[item]
     return report(broker, {i: want[i] for i in items}, got, codes, time.monotonic() - began, out)
 
 
