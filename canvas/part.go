@@ -116,9 +116,12 @@ func ChordFailed(p Part, text string, cause *protocol.Exception, env *Env) ([]Ef
 // chord around it as well: that one fails in turn, and calls it then.
 func (r *run) errbacksOf(body *sig) []protocol.Value {
 	var outer []protocol.Value
-	if c, _ := body.options.Get("chord"); truthy(c) {
-		if o, ok := c.(*sig); ok {
-			outer = r.wireList(orNil(o.options, "link_error"))
+	switch c := orNil(body.options, "chord").(type) {
+	case *sig:
+		outer = r.wireList(orNil(c.options, "link_error"))
+	case *protocol.Object: // as it came
+		if options, ok := orNil(c, "options").(*protocol.Object); ok {
+			outer = r.wireList(orNil(options, "link_error"))
 		}
 	}
 	var out []protocol.Value
