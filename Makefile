@@ -28,6 +28,11 @@ test: .build/testservers
 	@scripts/setup.sh
 	INTEROP=required .build/testservers -- $(GO) test -race -timeout 20m $(TEST_FLAGS) $(PACKAGES)
 
+## test-versions: interop_test beside Celery 5.3, 5.4, 5.5 and 5.6 (VERSIONS="5.3" TEST_FLAGS="-run X")
+.PHONY: test-versions
+test-versions: .build/testservers
+	@VERSIONS="$(VERSIONS)" TEST_FLAGS="$(TEST_FLAGS)" scripts/versions.sh
+
 ## unit: what runs without servers and Python
 .PHONY: unit
 unit:
@@ -73,7 +78,7 @@ clean:
 ## help: this list
 .PHONY: help
 help:
-	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sed 's/: /\t/' | expand -t 10
+	@sed -n 's/^## //p' $(MAKEFILE_LIST) | sed 's/: /\t/' | expand -t 15
 
 .PHONY: .build/testservers
 .build/testservers:

@@ -68,6 +68,7 @@ func TestCeleryInspectSeesANode(t *testing.T) {
 func TestInspectShowsTheSameRowsAsPython(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
 		code := `
+			import celery
 			i = app.control.inspect(destination=[NODE], timeout=5)
 			assert i.ping() == {NODE: {"ok": "pong"}}
 			# The one to hold comes first: Stalk decodes no message while all slots are taken.
@@ -92,6 +93,8 @@ func TestInspectShowsTheSameRowsAsPython(t *testing.T) {
 			rows["scheduled"] = later
 			asked = i.query_task([running[0].id, held.id, "none"])[NODE]
 			rows["query"] = sorted(state for state, _ in asked.values())
+			if celery.VERSION < (5, 7): # which did not find what waits for its time
+			    rows["query"] = [state for state in rows["query"] if state != "scheduled"]
 			rows["reserved"] = i.reserved()[NODE]
 			rows["queues"] = i.active_queues()[NODE]
 			rows["queues"][0]["queue_arguments"] = None

@@ -2,8 +2,9 @@
 # Makes sure that what the real-server tests need is here, and installs what is missing:
 #   servers   redis-server, rabbitmq-server (apt)
 #   venv      .build/venv with Celery and Django, from pyfixtures/requirements-interop.txt
+#   5.3 ...   .build/venv-5.3 with that Celery instead, from pyfixtures/requirements-5.3.txt
 #
-#   scripts/setup.sh [servers] [venv]     nothing named: both
+#   scripts/setup.sh [servers] [venv] [5.N]...     nothing named: servers and venv
 #
 # Quick when all is there. Services that apt brings are not started: the tests start private servers.
 set -euo pipefail
@@ -44,8 +45,16 @@ servers() {
   [ "${#missing[@]}" -eq 0 ] || apt_install "${missing[@]}"
 }
 
+# venv [VERSION] makes the folder of Python packages, unless it is there as it should be.
 venv() {
   local requirements=pyfixtures/requirements-interop.txt dir=.build/venv python want
+  if [ $# -gt 0 ]; then
+    mkdir -p .build
+    dir=.build/venv-$1
+    # That Celery as its own file has it, and what else the tests import as beside the newest.
+    { cat "pyfixtures/requirements-$1.txt"; echo 'celery[redis]'; grep -E '^(Django|Pillow|brotli)==' "$requirements"; } >"$dir.txt"
+    requirements=$dir.txt
+  fi
   python=$(command -v "${PYTHON:-python3}") || { apt_install python3 python3-venv; python=$(command -v python3); }
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || die "$python is older than 3.10; name another: PYTHON=python3.12 $0"
   want="$("$python" -V) $(cksum <"$requirements")"
@@ -63,6 +72,10 @@ venv() {
 for part in "$@"; do
   case "$part" in
     servers | venv) "$part" ;;
-    *) die "\"$part\" is neither servers nor venv" ;;
+    5.[0-9]*)
+      [ -e "pyfixtures/requirements-$part.txt" ] || die "there is no pyfixtures/requirements-$part.txt"
+      venv "$part"
+      ;;
+    *) die "\"$part\" is neither servers nor venv nor a version of Celery" ;;
   esac
 done
