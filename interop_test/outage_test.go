@@ -61,8 +61,7 @@ func TestTheResultStoreIsAwayAndComesBack(t *testing.T) {
 			if err := store.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// Celery 5.3 does not get over the loss of its result store; a setting of its own makes a new process.
-			s.withClient("task_default_queue", queue).python(t, queue).run(`
+			s.python(t, queue).run(`
 				assert [AsyncResult(i).get(timeout=60) for i in ids] == list(range(1, 21))
 				assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
 			`, map[string]any{"ids": p.strings(`value = [r.id for r in sent]`)})

@@ -16,6 +16,15 @@ func TestAPythonWorkerRescuesWhatAKilledStalkHeld(t *testing.T) {
 		w := s.stalk(t, queue)
 		w.waitLogs("received", 2)
 		w.kill()
+		if s.name == "redis" {
+			// Kombu before 5.7 looks for overdue messages when it starts and then after 100 seconds.
+			p.run(`
+				client = app.backend.client
+				def overdue(tag):
+				    return (client.zscore("unacked_index", tag) or 0) < time.time() - 3
+				wait(lambda: all(overdue(tag) for tag, message in client.hgetall("unacked").items() if Q.encode() in message))
+			`)
+		}
 		s.celery(t, queue, "-P", "threads", "-c", "6")
 		p.run(`assert [r.get(timeout=60) for r in sent] == [2] * 6 + [6]`)
 	})
@@ -28,7 +37,7 @@ func TestStalkRescuesWhatAKilledPythonWorkerHeld(t *testing.T) {
 		p := s.python(t, queue)
 		p.run(`sent = [sleep.apply_async((2,), queue=Q) for i in range(4)] + [add.apply_async((5,), queue=Q, countdown=4)]`)
 		w := s.celery(t, queue, "-P", "threads", "-c", "2")
-		w.waitLogs("received", 2)
+		w.waitLogs("received", 5) // all: what Kombu has popped and not yet noted dies with it
 		w.kill()
 		s.stalk(t, queue)
 		p.run(`assert [r.get(timeout=60) for r in sent] == [2] * 4 + [6]`)

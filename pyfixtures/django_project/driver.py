@@ -6,12 +6,16 @@ namespace of its own: what one call assigns the next one sees, and the rpc backe
 to a thread, works. Threads stay until the end: a new one could get the identity of one that has ended, and
 with it Celery's name for its reply queue, which is then consumed by neither. Code answers by assigning to `value`, which must be JSON. End of input ends the process.
 """
+import gc
 import json
 import os
 import queue
 import sys
 import threading
 import traceback
+
+# Celery before 5.5 unsubscribes in AsyncResult.__del__: collected while redis-py holds its lock, the thread waits for itself.
+gc.disable()
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
