@@ -44,6 +44,9 @@ func TestTheResultStoreIsAwayAndComesBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			need(t)
 			t.Parallel()
+			if celeryInstead {
+				t.Skip("Celery's worker does not say that a result is not stored yet")
+			}
 			store := testservers.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
 			s := broker()
 			s.backend = store.URL
@@ -73,10 +76,6 @@ func TestTheResultStoreIsAwayAndComesBack(t *testing.T) {
 // unsettled waits until results could not be stored.
 func unsettled(w *worker) {
 	w.t.Helper()
-	if celeryInstead {
-		w.waitLog("Connection to Redis lost")
-		return
-	}
 	w.waitLogs("succeeded in", 3)
 	w.waitLogs("result not stored yet", 3)
 }
