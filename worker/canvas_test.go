@@ -477,3 +477,54 @@ func TestReplacingByNothingIsImproperlyConfigured(t *testing.T) {
 		}
 	})
 }
+
+// TestAChordAppliedAgainWaitsForItsClient: Celery's client forgets the chord's earlier run only just before its
+// last header message.
+func TestAChordAppliedAgainWaitsForItsClient(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bodies := 0
+		r := canvasRig(t, nil, handlers.Func("body", func(context.Context, struct {
+			Xs []int `json:"xs"`
+		},
+		) (int, error) {
+			bodies++
+			return bodies, nil
+		}))
+		header := []canvas.Signature{add(1, 1).TaskID("a"), add(2, 2).TaskID("b")}
+		p := r.apply(canvas.Chord(header, canvas.New("body").TaskID("body")).TaskID("g"))
+		pass(time.Minute)
+		r.wantState("body", protocol.Success)
+
+		var sends []canvas.Effect
+		var group string
+		for _, e := range p.Effects {
+			switch e := e.(type) {
+			case canvas.Send:
+				sends = append(sends, e)
+			case canvas.ChordSize:
+				group = e.GroupID
+			}
+		}
+		conn, err := r.broker.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		d := &dispatch.Dispatcher{Publisher: conn, Results: r.results}
+		do := func(e canvas.Effect) {
+			if err := d.Do(t.Context(), e, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		do(sends[0])
+		pass(100 * time.Millisecond) // the part is there before the client has forgotten the first run
+		do(canvas.ChordBegin{GroupID: group})
+		do(canvas.ChordSize{GroupID: group, N: 2})
+		do(sends[1])
+		pass(time.Minute)
+		if bodies != 2 {
+			t.Errorf("the body ran %d times, want 2", bodies)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}

@@ -87,6 +87,9 @@ func (s *settler) effect(ctx context.Context, j *job, e canvas.Effect) error {
 	}
 }
 
+// finishedDoubts is how often a first delivery asks again when its chord has ended before; about 1.5 s in all.
+const finishedDoubts = 5
+
 // part reports that a task of a chord's header ended. When it was the last one this worker publishes the
 // body, or tells everybody that the chord has failed. It returns when the chord needs nothing more from
 // this part: while another worker holds the claim it waits, for if that one dies somebody must still
@@ -100,6 +103,7 @@ func (s *settler) part(ctx context.Context, j *job, p partStep) error {
 		GroupID: p.part.GroupID, TaskID: p.part.TaskID, Index: p.part.Index,
 		State: p.part.State, Value: p.value, Exception: p.part.Exception,
 	}
+	doubts := 0
 	for attempt := 0; ; attempt++ {
 		var tally resultbackend.Tally
 		err := s.attempt(ctx, func(ctx context.Context) (err error) {
@@ -109,8 +113,17 @@ func (s *settler) part(ctx context.Context, j *job, p partStep) error {
 		wait := jitter(backoff(attempt, settleBase, settleMax))
 		var encode *protocol.EncodeError
 		switch {
-		case err == nil && (tally.State == resultbackend.Open || tally.State == resultbackend.Finished):
+		case err == nil && tally.State == resultbackend.Open:
 			return nil
+		case err == nil && tally.State == resultbackend.Finished:
+			// A copy of a part that was counted, most often. But a client of Celery that applies a chord again
+			// forgets the earlier run only just before its last header message: a part that is faster finds
+			// that run's end, and would be lost with the chord. So a first delivery does not believe it at once.
+			if j.delivery.Redelivered || doubts == finishedDoubts {
+				return nil
+			}
+			attempt, wait = 0, backoff(doubts, settleBase, settleMax)
+			doubts++
 		case err == nil && tally.State == resultbackend.Claimed:
 			err = s.complete(ctx, j, p.part, tally.Claim)
 			if err == nil || errors.Is(err, errEnd) || errors.Is(err, errUnsafe) {
