@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +16,9 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/stalkworker/stalk/dial"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/handlers/demo"
 	"github.com/stalkworker/stalk/handlers/images"
-	"github.com/stalkworker/stalk/protocol"
-	"github.com/stalkworker/stalk/resultbackend"
-	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/worker"
 )
 
@@ -191,192 +186,12 @@ func names(hs []handlers.Handler) string {
 	return strings.Join(out, ", ")
 }
 
-// workerConfig builds the worker's Config from flags over settings over defaults.
-func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog.Logger) (worker.Config, error) {
-	cfg := worker.Config{Handlers: reg, Logger: log, Grace: -1}
-	var errs []error
-	try := func(err error) { errs = append(errs, err) }
-	var err error
-
-	cfg.Node, err = nodeName(c.String("hostname"))
-	try(err)
-	amount := c.String("concurrency")
-	if v, ok := s.get("worker_concurrency"); ok && amount == "" {
-		amount = fmt.Sprint(v)
-	}
-	cfg.Concurrency, err = concurrency(amount)
-	try(err)
-	cfg.Concurrency = cmp.Or(cfg.Concurrency, cpus())
-	cfg.Prefetch = s.whole("worker_prefetch_multiplier", 0)
-	if isSet(c, "prefetch-multiplier") {
-		cfg.Prefetch = c.Int("prefetch-multiplier")
-	}
-	switch o := c.String("optimization"); {
-	case o != "" && o != "default" && o != "fair":
-		try(fmt.Errorf("-O %q: want default or fair", o))
-	case o == "fair", c.Bool("disable-prefetch"), s.flag("worker_disable_prefetch", false):
-		cfg.Prefetch = 1
-	}
-	if d, err := graceful(c.String("grace")); err != nil {
-		try(err)
-	} else if d > 0 {
-		cfg.Grace = d
-	}
-
-	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
-	if isSet(c, "soft-time-limit") {
-		cfg.SoftLimit, err = flagSeconds(c, "soft-time-limit")
-		try(err)
-	}
-	cfg.HardLimit = s.seconds("task_time_limit", 0)
-	if isSet(c, "time-limit") {
-		cfg.HardLimit, err = flagSeconds(c, "time-limit")
-		try(err)
-	}
-	either := s.maybe("task_acks_on_failure_or_timeout")
-	cfg.AckOnFailure = cmp.Or(s.maybe("task_acks_on_failure"), either)
-	cfg.AckOnTimeout = cmp.Or(s.maybe("task_acks_on_timeout"), either)
-	cfg.TrackStarted = s.flag("task_track_started", false)
-	cfg.IgnoreResult = s.flag("task_ignore_result", false)
-	cfg.StoreErrors = s.flag("task_store_errors_even_if_ignored", false)
-	cfg.Extended = s.flag("result_extended", false)
-	cfg.NoRates = s.flag("worker_disable_rate_limits", false)
-	if late := s.maybe("task_acks_late"); late != nil && !*late {
-		log.Info("task_acks_late is false: Stalk acknowledges late all the same, unless a handler asks for EarlyAck")
-	}
-
-	cfg.Control = remoteControl(s)
-	cfg.Settings = shownSettings(c, s)
-
-	cfg.Accept = s.texts("accept_content", ",")
-	zone, err := location(s.text("timezone", ""), s.flag("enable_utc", true))
-	try(err)
-	cfg.Encoding = protocol.Encoding{Serializer: s.text("task_serializer", ""), Compression: s.text("task_compression", ""), Zone: zone}
-	for _, name := range append(slices.Clone(cfg.Accept), cfg.Encoding.Serializer) {
-		try(checkSerializer(name))
-	}
-
-	if cfg.Routes, err = routes(s); err != nil {
-		try(err)
-	} else {
-		cfg.Queues, err = selected(cfg.Routes, list(c.StringSlice("queues")), list(c.StringSlice("exclude-queues")))
-		try(err)
-	}
-	cfg.InheritPriority = s.flag("task_inherit_parent_priority", false)
-	cfg.HeaderErrbacks = s.flag("task_allow_error_cb_on_chord_header", false)
-
-	transport, err := broker(c, s, cfg.Node, log)
-	try(err)
-	cfg.Transport = transport
-	if transport != nil {
-		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone})
-		try(err)
-	}
-	errs = append(errs, s.errs...)
-	return cfg, errors.Join(errs...)
-}
-
-// broker is the transport of -b, CELERY_BROKER_URL or broker_url.
-func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transports.Transport, error) {
-	urls := s.texts("broker_url", "")
-	if read := s.texts("broker_read_url", ""); read != nil {
-		urls = read
-	}
-	if u, ok := given(c, "broker"); ok {
-		urls = []string{u}
-	}
-	if len(urls) == 0 {
-		return nil, errors.New("no broker: give -b URL, CELERY_BROKER_URL, or broker_url in --config")
-	}
-	if write := s.texts("broker_write_url", ""); write != nil && !slices.Equal(write, urls) {
-		return nil, errors.New("broker_write_url differs from the broker to read from: one broker for both is what Stalk can do")
-	}
-	ssl, _ := s.get("broker_use_ssl")
-	return dial.Broker(strings.Join(urls, ";"), dial.BrokerOptions{
-		Transport:      s.mapping("broker_transport_options"),
-		SSL:            ssl,
-		Heartbeat:      s.seconds("broker_heartbeat", 0),
-		ConnectTimeout: s.seconds("broker_connection_timeout", 0),
-		Failover:       s.text("broker_failover_strategy", ""),
-		Node:           node,
-		Logger:         log,
-	})
-}
-
-// results is the backend of --result-backend, CELERY_RESULT_BACKEND or result_backend; nil when there is none.
-func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Encoding) (resultbackend.Backend, error) {
-	url := s.text("result_backend", "")
-	if u, ok := given(c, "result-backend"); ok {
-		url = u
-	}
-	e.Compression = s.text("result_compression", "") // only readers of Celery 5.7 understand it: off unless asked for
-	if accept := s.texts("result_accept_content", ","); len(accept) > 0 && !slices.Contains(accept, cmp.Or(e.Serializer, "json")) {
-		return nil, fmt.Errorf("result_accept_content %v does not hold result_serializer %q: no client could read the results", accept, cmp.Or(e.Serializer, "json"))
-	}
-	if err := checkSerializer(e.Serializer); err != nil {
-		return nil, fmt.Errorf("result_serializer: %w", err)
-	}
-	return dial.Results(url, dial.ResultOptions{
-		Transport:      s.mapping("result_backend_transport_options"),
-		SSL:            s.mapping("redis_backend_use_ssl"),
-		Expires:        s.lifetime("result_expires"),
-		FailureExpires: ownLifetime(s, "result_failure_expires"),
-		ChordExpires:   ownLifetime(s, "result_chord_expires"),
-		JoinTimeout:    s.seconds("result_chord_join_timeout", 0),
-		Persistent:     s.flag("result_persistent", false),
-		Encoding:       e,
-		Broker:         t,
-	})
-}
-
 // ownLifetime is a lifetime that is result_expires' when it is null (nil).
 func ownLifetime(s *settings, name string) *time.Duration {
 	if _, given := s.get(name); !given {
 		return nil
 	}
 	return s.lifetime(name)
-}
-
-// graceful reads --grace: seconds, or a duration such as 1m30s.
-func graceful(text string) (time.Duration, error) {
-	if text == "" {
-		return 0, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		d, err = time.ParseDuration(text + "s")
-	}
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("--grace %q: want seconds, or a duration such as 90s or 2m; 0 is as long as the tasks need", text)
-	}
-	return d, nil
-}
-
-// checkSerializer refuses the names of serializers that are not spoken here. "" is json.
-func checkSerializer(name string) error {
-	if name == "" {
-		return nil
-	}
-	if _, usable := protocol.ContentType(name); !usable {
-		return fmt.Errorf("serializer %q: json, msgpack and yaml are spoken here (pickle runs code when it is read); change task_serializer, result_serializer and accept_content", name)
-	}
-	return nil
-}
-
-// location is the timezone in which dates are written: timezone, else UTC, else the host's own when
-// enable_utc is false.
-func location(name string, utc bool) (*time.Location, error) {
-	switch {
-	case name != "":
-		l, err := time.LoadLocation(name)
-		if err != nil {
-			return nil, fmt.Errorf("timezone %q: %w", name, err)
-		}
-		return l, nil
-	case !utc:
-		return time.Local, nil
-	}
-	return nil, nil
 }
 
 func openLog(level, file string, stderr io.Writer) (*slog.Logger, func() error, error) {
