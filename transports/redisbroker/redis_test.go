@@ -642,13 +642,19 @@ func TestATakeWhoseAnswerIsLostIsReturned(t *testing.T) {
 	r := newRig(t)
 	p := newProxy(t, r.raw.Options().Addr)
 	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
-	tr := r.transport(nil)
+	name := "lost-" + strings.Trim(r.prefix, ":") // other tests wait on this server as well
+	tr := r.transport(map[string]any{"client_name": name})
 	c := r.connect(tr)
 	k := r.consume(c, 4, queue("q"))
 	done := make(chan error, 1)
 	go func() { _, err := k.Receive(r.ctx); done <- err }()
 	r.until("the consumer waits", func() bool {
-		return strings.Contains(r.raw.ClientList(r.ctx).Val(), "cmd=blmove")
+		for line := range strings.Lines(r.raw.ClientList(r.ctx).Val()) {
+			if strings.Contains(line, "name="+name+" ") && strings.Contains(line, "cmd=blmove") {
+				return true
+			}
+		}
+		return false
 	})
 	p.mute()
 	r.raw.LPush(r.ctx, r.prefix+"q", envelope("a", "", "q", 0), envelope("b", "", "q", 0))
