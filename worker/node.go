@@ -18,12 +18,13 @@ type Node struct {
 	clock    *clock
 	window   func() int
 	stats    func() Stats
+	stop     func() // asks for a warm shutdown
 	began    time.Time
 	pid      int
 }
 
-func newNode(cfg *Config, l *ledger, cal *calendar, r *revoked, c *clock, window func() int, stats func() Stats) *Node {
-	return &Node{cfg: cfg, ledger: l, calendar: cal, revoked: r, clock: c, window: window, stats: stats, began: time.Now(), pid: os.Getpid()}
+func newNode(cfg *Config, l *ledger, cal *calendar, r *revoked, c *clock, window func() int, stats func() Stats, stop func()) *Node {
+	return &Node{cfg: cfg, ledger: l, calendar: cal, revoked: r, clock: c, window: window, stats: stats, stop: stop, began: time.Now(), pid: os.Getpid()}
 }
 
 // Name is the node's name: celery@host.

@@ -80,6 +80,15 @@ func (w *Worker) idle() bool {
 //
 // Three contexts: ctx (take no more), work (parent of the handlers), settle (effects; ends last).
 func (w *Worker) run(ctx context.Context) error {
+	ctx, endTaking := context.WithCancel(ctx)
+	defer endTaking()
+	w.roster.linking(func() {
+		select {
+		case <-w.warm:
+			endTaking()
+		case <-ctx.Done():
+		}
+	})
 	work, endWork := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer endWork(nil)
 	settle, endSettle := context.WithCancel(context.WithoutCancel(ctx))
@@ -100,14 +109,17 @@ func (w *Worker) run(ctx context.Context) error {
 	if !w.cfg.Control.Off {
 		w.roster.linking(func() { w.control.run(linked) })
 	}
+	w.roster.linking(func() { w.pulse.run(linked) })
 	in := newIntake(w, work, settle)
 	w.roster.room(func() { in.run(intake, conns) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 
 	<-intake.Done()
 	close(w.stopping)
+	w.pulse.stopping()
 	w.roster.rooms.Wait() // from here on nobody makes a task
 	if ctx.Err() == nil { // the first dial was refused
+		endTaking()
 		endLink()
 		w.roster.link.Wait()
 		return dialErr

@@ -49,6 +49,9 @@ func (in *intake) admit(j *job) {
 	if known && !j.logged {
 		j.logged = true
 		w.log.Info(fmt.Sprintf("Task %s received", label(j.task)), taskAttrs(j.task)...)
+		if v.kind == start || v.kind == hold {
+			w.pulse.received(j)
+		}
 	}
 	if v.kind == start && !j.token && !w.cfg.NoRates {
 		j.token = true
@@ -76,13 +79,16 @@ func (in *intake) admit(j *job) {
 		w.revoked.add(j.task.ID, now)
 		w.log.Info(fmt.Sprintf("Discarding revoked task: %s", label(j.task)), append(taskAttrs(j.task), "reason", v.reason)...)
 		in.settleWith(j, planRevoked(&w.cfg, w.who, j, v.reason, now))
+		w.pulse.revoked(j, false, 0, v.reason == "expired")
 	case refuse:
 		w.stats.refused.Add(1)
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
 		in.settleWith(j, planRefused(&w.cfg, w.who, j, v.refusal, now))
+		w.pulse.refused(j, v.refusal)
 	case setAside:
 		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
 		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
+		w.pulse.refused(j, v.refusal)
 	}
 }
 
@@ -129,6 +135,7 @@ func (in *intake) execute(j *job) {
 	w := in.w
 	w.ledger.start(j.entry)
 	w.stats.active.Add(1)
+	w.pulse.started(j)
 	out, handlerEnded := w.executor.run(in.work, in.settle, j)
 	w.stats.active.Add(-1)
 	w.ledger.returned(j.entry)
@@ -141,11 +148,13 @@ func (in *intake) execute(j *job) {
 	if handlerEnded == nil {
 		w.slots.release()
 		in.settleNow(j, steps)
+		w.pulse.ended(j, out)
 		return
 	}
 	// Past its hard limit the handler still uses its CPU: the caller is told now, the slot comes free
 	// when the handler returns.
 	in.settleNow(j, steps)
+	w.pulse.ended(j, out)
 	select {
 	case <-handlerEnded:
 	case <-w.stopping: // nobody waits for this one any more

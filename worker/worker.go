@@ -66,6 +66,7 @@ type Config struct {
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
 	Control  Control          // remote control: what celery inspect and celery control reach
+	Events   Events           // what monitors are told
 	Settings *protocol.Object // what inspect conf and report show, by Celery's names; secrets are masked; nil: nothing
 
 	Logger *slog.Logger // nil: discard
@@ -87,13 +88,17 @@ type Worker struct {
 	executor *executor
 	settler  *settler
 	control  *control
+	pulse    *pulse
+	meter    *meter
 	roster   *roster
 
 	stats    stats
 	ran      atomic.Bool
 	stop     chan struct{} // closed by StopNow
+	warm     chan struct{} // closed by Stop
 	stopping chan struct{} // closed when Run takes no more
 	once     atomic.Bool
+	warmOnce atomic.Bool
 }
 
 // New checks cfg and builds a Worker. It does not dial.
@@ -102,7 +107,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{}), stopping: make(chan struct{})}
+	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{}), warm: make(chan struct{}), stopping: make(chan struct{})}
 	if w.cfg.Handlers, err = withBuiltins(cfg.Handlers, w); err != nil {
 		return nil, err
 	}
@@ -122,8 +127,10 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
 	clock := newClock()
+	w.meter = newMeter()
+	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats)
 	window := func() int { return windowFor(&w.cfg, w.calendar.waitingForETA()) }
-	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats)
+	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats, w.Stop)
 	w.control = newControl(&w.cfg, w.log, w.link, clock, node)
 	return w, nil
 }
@@ -184,6 +191,14 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
+// Stop asks Run for a warm shutdown, as the end of its context does: no more tasks are taken, running ones may
+// finish. It may be called at any time, more than once, and does not block.
+func (w *Worker) Stop() {
+	if w.warmOnce.CompareAndSwap(false, true) {
+		close(w.warm)
+	}
+}
+
 // StopNow ends the grace period of a Run whose context is done: running handlers are told to stop and
 // their messages go back. It may be called at any time, more than once, and does not block.
 func (w *Worker) StopNow() {
@@ -199,7 +214,7 @@ var ErrGrace = errors.New("worker: tasks were cut short by the end of the grace 
 // ErrRan is returned by a second Run of the same Worker.
 var ErrRan = errors.New("worker: Run was called before")
 
-// Run takes and runs tasks until ctx is done, then stops in order: it takes no more, returns what has not
+// Run takes and runs tasks until ctx is done or Stop is called, then stops in order: it takes no more, returns what has not
 // started, lets running tasks finish for Config.Grace, ends them, and waits until all effects are settled.
 // It returns nil after a clean drain, an error wrapping ErrGrace when tasks were cut short, and an error
 // wrapping transports.ErrCredentials when the broker refuses us at the first dial. Any other trouble with
