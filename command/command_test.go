@@ -114,23 +114,6 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 	}
 }
 
-func TestNodeNames(t *testing.T) {
-	host, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for in, want := range map[string]string{"w1@%h": "w1@" + host, "w1": "w1@" + host, "a@b": "a@b", "100%%@x": "100%@x"} {
-		if got, err := nodeName(in); err != nil || got != want {
-			t.Errorf("nodeName(%q) = %q, %v; want %q", in, got, err, want)
-		}
-	}
-	for _, in := range []string{"a b@c", "@host"} {
-		if got, err := nodeName(in); err == nil {
-			t.Errorf("nodeName(%q) = %q, want an error", in, got)
-		}
-	}
-}
-
 // started is a demo in the background: an embedded broker and a worker.
 type started struct {
 	url            string

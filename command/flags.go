@@ -2,7 +2,6 @@ package command
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,24 +142,6 @@ func list(values []string) []string {
 		}
 	}
 	return out
-}
-
-// nodeName expands Celery's %h (host name), %n (its first part) and %d (the rest), and puts celery@ in
-// front of a bare host.
-func nodeName(format string) (string, error) {
-	host, err := os.Hostname()
-	if err != nil {
-		return "", fmt.Errorf("-n: the host name cannot be read: %w", err)
-	}
-	short, domain, _ := strings.Cut(host, ".")
-	name := strings.NewReplacer("%%", "%", "%h", host, "%n", short, "%d", domain).Replace(format)
-	if !strings.Contains(name, "@") {
-		name += "@" + host
-	}
-	if strings.ContainsAny(name, " \t\n") || strings.HasPrefix(name, "@") {
-		return "", usageError{fmt.Errorf("-n %q: a node name is name@host without spaces", format)}
-	}
-	return name, nil
 }
 
 // concurrency reads -c: a number, or auto for the CPUs (0).
