@@ -88,6 +88,11 @@ func Run(t *testing.T, f Factory) {
 		{"a broadcast reaches every subscription", fanout},
 		{"a cancelled Next loses nothing and a closed subscription ends", fanoutEnds},
 
+		{"QueueSize counts what waits", queueSize},
+		{"Purge deletes what waits and counts it", purge},
+		{"Peek shows what waits and leaves it there", peek},
+		{"a missing queue is ErrNoQueue", noQueue},
+
 		{"Close returns what is unsettled to the next consumer", closeReturns},
 		{"Done and Err tell a close", done},
 		{"after Close everything is ErrDisconnected at once", afterClose},

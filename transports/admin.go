@@ -1,0 +1,29 @@
+package transports
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrNoQueue: the broker has no queue of that name.
+var ErrNoQueue = errors.New("transports: no such queue")
+
+// QueueAdmin is what a Conn can do whose broker lets queues be looked at and emptied; assert it. Brokers that
+// make a queue of whatever is sent to (Redis) know no missing queue: there it is an empty one.
+type QueueAdmin interface {
+	// QueueSize is how many messages wait, and how many consumers there are. A missing queue is an error
+	// wrapping ErrNoQueue.
+	QueueSize(ctx context.Context, name string) (QueueSize, error)
+	// Purge deletes what waits in the queue and says how many messages that were; what consumers hold is
+	// left alone. A missing queue is an error wrapping ErrNoQueue.
+	Purge(ctx context.Context, name string) (int, error)
+	// Peek is at most the next n messages, the next one first. They stay where they are, though a consumer
+	// may see them flagged as redelivered afterwards. Receipts are nil. A missing queue is an error wrapping ErrNoQueue.
+	Peek(ctx context.Context, name string, n int) ([]*Delivery, error)
+}
+
+// A QueueSize is what a queue holds.
+type QueueSize struct {
+	Ready     int // messages that wait to be taken
+	Consumers int // -1 where the broker cannot tell
+}
