@@ -82,6 +82,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 		}
 	}()
 	in.w.stats.consuming.Store(true)
+	in.w.stages.phase[Consuming].close()
 	log.Info(in.w.cfg.Node + " ready.")
 
 	for ctx.Err() == nil {

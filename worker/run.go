@@ -24,8 +24,8 @@ func (r *roster) room(f func())    { r.rooms.Go(f) }
 func (r *roster) task(f func())    { r.tasks.Go(f) }
 func (r *roster) handler(f func()) { r.calls.Go(f) }
 
-// within reports whether all of wg ended within d.
-func (r *roster) within(wg *sync.WaitGroup, d time.Duration) bool {
+// within reports whether all of wg ended within d, and before quit.
+func (r *roster) within(wg *sync.WaitGroup, d time.Duration, quit <-chan struct{}) bool {
 	done := make(chan struct{})
 	go func() { // ends with the group; the caller either sees it end or gives the process up
 		wg.Wait()
@@ -38,11 +38,13 @@ func (r *roster) within(wg *sync.WaitGroup, d time.Duration) bool {
 		return true
 	case <-t.C:
 		return false
+	case <-quit:
+		return false
 	}
 }
 
-// idle waits until no handler runs and reports false when the grace period or StopNow came first. It waits
-// for handlers only: a result store or a broker that is away must not keep a worker from ending. Nobody makes
+// idle waits until no handler runs and reports false when the grace period or an order to stop came first. It
+// waits for handlers only: a result store or a broker that is away must not keep a worker from ending. Nobody makes
 // a task any more, so whoever holds every slot knows that no handler is left.
 func (w *Worker) idle() bool {
 	ctx, cancel := context.WithCancel(context.Background())
@@ -53,9 +55,11 @@ func (w *Worker) idle() bool {
 		defer t.Stop()
 		timeout = t.C
 	}
-	ended := make(chan bool, 1)
+	all := true
+	ended := make(chan struct{})
 	go func() { // ends with ctx at the latest
-		taken, all := 0, true
+		defer close(ended)
+		taken := 0
 		for taken < w.cfg.Concurrency && all {
 			if all = w.slots.acquire(ctx); all {
 				taken++
@@ -64,27 +68,47 @@ func (w *Worker) idle() bool {
 		for range taken {
 			w.slots.release()
 		}
-		ended <- all
 	}()
-	select {
-	case all := <-ended:
-		return all
-	case <-timeout:
-	case <-w.stop:
+	p := patience{w: w, cold: w.stages.cold.done}
+	select { // looked at first: an order to wait counts even when nothing runs
+	case <-p.cold:
+		if !p.chill() {
+			cancel()
+			<-ended
+			return all
+		}
+	default:
+	}
+	over := ended
+	for waiting := true; waiting; {
+		select {
+		case <-over:
+			over, waiting = nil, p.whole
+		case <-p.cold:
+			waiting = p.chill()
+		case <-p.soft:
+			waiting = false
+		case <-timeout:
+			waiting = false
+		case <-w.stages.now.done:
+			waiting = false
+		}
 	}
 	cancel()
-	return <-ended
+	<-ended
+	return all
 }
 
 // run is the life of a worker and its ladder of shutdown.
 //
 // Three contexts: ctx (take no more), work (parent of the handlers), settle (effects; ends last).
 func (w *Worker) run(ctx context.Context) error {
+	defer w.stages.ended()
 	ctx, endTaking := context.WithCancel(ctx)
 	defer endTaking()
 	w.roster.linking(func() {
 		select {
-		case <-w.warm:
+		case <-w.stages.warm.done:
 			endTaking()
 		case <-ctx.Done():
 		}
@@ -115,7 +139,7 @@ func (w *Worker) run(ctx context.Context) error {
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 
 	<-intake.Done()
-	close(w.stopping)
+	w.stages.phase[Stopping].close()
 	w.pulse.stopping()
 	w.roster.rooms.Wait() // from here on nobody makes a task
 	if ctx.Err() == nil { // the first dial was refused
@@ -132,10 +156,11 @@ func (w *Worker) run(ctx context.Context) error {
 	if !w.idle() {
 		cut = w.ledger.executing()
 	}
+	w.stages.phase[Ending].close()
 	endWork(handlers.ErrShutdown)
-	if !w.roster.within(&w.roster.tasks, w.cfg.Settle) {
+	if !w.roster.within(&w.roster.tasks, w.cfg.Settle, w.stages.quit.done) {
 		endSettle() // what is left returns to its queue with the connection
-		w.roster.within(&w.roster.tasks, time.Second)
+		w.roster.within(&w.roster.tasks, time.Second, nil)
 	}
 	endLink()
 	w.roster.link.Wait()

@@ -157,7 +157,7 @@ func (in *intake) execute(j *job) {
 	w.pulse.ended(j, out)
 	select {
 	case <-handlerEnded:
-	case <-w.stopping: // nobody waits for this one any more
+	case <-w.stages.phase[Stopping].done: // nobody waits for this one any more
 	}
 	w.slots.release()
 }

@@ -65,6 +65,9 @@ type Config struct {
 	Grace      time.Duration // how long running handlers may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
+	SoftShutdown       time.Duration // worker_soft_shutdown_timeout: how long a cold shutdown lets running tasks finish; 0: not at all
+	SoftShutdownOnIdle bool          // worker_enable_soft_shutdown_on_idle: it waits so long even when nothing runs
+
 	Control  Control          // remote control: what celery inspect and celery control reach
 	Events   Events           // what monitors are told
 	Settings *protocol.Object // what inspect conf and report show, by Celery's names; secrets are masked; nil: nothing
@@ -92,13 +95,9 @@ type Worker struct {
 	meter    *meter
 	roster   *roster
 
-	stats    stats
-	ran      atomic.Bool
-	stop     chan struct{} // closed by StopNow
-	warm     chan struct{} // closed by Stop
-	stopping chan struct{} // closed when Run takes no more
-	once     atomic.Bool
-	warmOnce atomic.Bool
+	stats  stats
+	ran    atomic.Bool
+	stages *stages // towards the end of Run
 }
 
 // New checks cfg and builds a Worker. It does not dial.
@@ -107,7 +106,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: cfg.Logger, stop: make(chan struct{}), warm: make(chan struct{}), stopping: make(chan struct{})}
+	w := &Worker{cfg: cfg, log: cfg.Logger, stages: newStages()}
 	if w.cfg.Handlers, err = withBuiltins(cfg.Handlers, w); err != nil {
 		return nil, err
 	}
@@ -149,7 +148,7 @@ func (c Config) withDefaults() (Config, error) {
 			bad("%s is %d, want 0 or more", name, n)
 		}
 	}
-	for name, d := range map[string]time.Duration{"SoftLimit": c.SoftLimit, "HardLimit": c.HardLimit, "Settle": c.Settle} {
+	for name, d := range map[string]time.Duration{"SoftLimit": c.SoftLimit, "HardLimit": c.HardLimit, "Settle": c.Settle, "SoftShutdown": c.SoftShutdown} {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
@@ -190,26 +189,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	return c, nil
 }
-
-// Stop asks Run for a warm shutdown, as the end of its context does: no more tasks are taken, running ones may
-// finish. It may be called at any time, more than once, and does not block.
-func (w *Worker) Stop() {
-	if w.warmOnce.CompareAndSwap(false, true) {
-		close(w.warm)
-	}
-}
-
-// StopNow ends the grace period of a Run whose context is done: running handlers are told to stop and
-// their messages go back. It may be called at any time, more than once, and does not block.
-func (w *Worker) StopNow() {
-	if w.once.CompareAndSwap(false, true) {
-		close(w.stop)
-	}
-}
-
-// ErrGrace is what Run returns, wrapped with their names, when tasks were cut short at shutdown. Their
-// messages are back with the broker.
-var ErrGrace = errors.New("worker: tasks were cut short by the end of the grace period")
 
 // ErrRan is returned by a second Run of the same Worker.
 var ErrRan = errors.New("worker: Run was called before")
