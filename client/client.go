@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/stalkworker/stalk/canvas"
@@ -39,6 +40,7 @@ type Config struct {
 	// NativeDelay sends what is to wait through RabbitMQ's delay exchanges, where the workers have set them
 	// up: when a queue of theirs is a quorum queue.
 	NativeDelay bool
+	Control     ControlConfig // how Broadcast and Cast reach the workers
 	// AllowErrbackOnHeader is task_allow_error_cb_on_chord_header.
 	AllowErrbackOnHeader bool
 }
@@ -49,6 +51,8 @@ type Client struct {
 	line    *redial.Line
 	results results
 	origin  string
+	control ControlConfig
+	clock   atomic.Int64 // logical, of the control messages
 }
 
 // defaultAttempts is max_retries of Celery's policy, and the first.
@@ -88,7 +92,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	return &Client{
 		cfg: cfg, line: redial.New(cfg.Transport), results: resultsOf(cfg.Results),
-		origin: "gen" + strconv.Itoa(os.Getpid()) + "@" + host,
+		control: cfg.Control.withDefaults(), origin: "gen" + strconv.Itoa(os.Getpid()) + "@" + host,
 	}, nil
 }
 

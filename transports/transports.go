@@ -27,7 +27,8 @@ type Transport interface {
 type Conn interface {
 	// Consume starts taking from the queues, at most window unsettled deliveries at a time.
 	Consume(ctx context.Context, queues []Queue, window int) (Consumer, error)
-	// Subscribe receives what is broadcast (control messages). Messages sent before it returns are missed.
+	// Subscribe receives what is broadcast (control messages), or what is sent to a key of a direct exchange
+	// (the answers to them). Messages sent before it returns are missed.
 	Subscribe(ctx context.Context, f Fanout) (Subscription, error)
 	// Publish returns nil when the broker has the message safely. An error wrapping ErrRefused means the
 	// broker said no (with p.Mandatory also: nothing is bound to take it).
@@ -84,13 +85,14 @@ type Queue struct {
 }
 
 // A Fanout is a broadcast to listen to: Celery's pidbox (Type fanout, on AMQP through a queue of our own),
-// or events (topic on AMQP, fanout on Redis).
+// or events (topic on AMQP, fanout on Redis); or, with Type direct, a reply queue: what is in it or still to
+// come when the Subscription is closed is dropped.
 type Fanout struct {
 	Exchange   string // "celery.pidbox"
-	Type       string // "fanout" or "topic", as declared on AMQP
+	Type       string // "fanout", "topic" or "direct", as declared on AMQP
 	Durable    bool   // the exchange's, on AMQP
-	RoutingKey string // "" or a pattern such as "worker.#"
-	Queue      string // on AMQP the queue to declare; on Redis the binding member
+	RoutingKey string // "" or a pattern such as "worker.#"; of a direct exchange the key
+	Queue      string // on AMQP the queue to declare; on Redis the binding member, of a direct exchange the list too
 	Arguments  *protocol.Object
 	Exclusive  bool
 }

@@ -43,7 +43,12 @@ var _ transports.Subscription = (*subscription)(nil)
 
 // Subscribe listens before it returns. The queue named in f is written as a binding member, which is how
 // Kombu's inspect and purge know of us; it is removed by Close of the subscription.
+//
+// A direct exchange is listened to through the list of the queue; see inbox.
 func (c *conn) Subscribe(ctx context.Context, f transports.Fanout) (transports.Subscription, error) {
+	if f.Type == "direct" {
+		return c.openInbox(ctx, f)
+	}
 	return c.subscribe(ctx, f)
 }
 

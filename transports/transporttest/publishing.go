@@ -239,3 +239,63 @@ func fanoutEnds(b *bench) {
 		b.Error("Next returned a message after Close")
 	}
 }
+
+func replyQueue(b *bench) {
+	x, key, queue, c := b.Name(), b.Name(), b.Name(), b.dial()
+	s, err := c.Subscribe(b.ctx, transports.Fanout{
+		Exchange: x, Type: "direct", RoutingKey: key, Queue: queue,
+		Arguments: protocol.ObjectOf(protocol.Member{Key: "x-expires", Value: int64(60_000)}),
+	})
+	if err != nil {
+		b.Fatalf("Subscribe: %v", err)
+	}
+	other := b.dial()
+	send := func(key, body string, priority int) {
+		b.Helper()
+		m := text(body)
+		m.Properties.Priority = &priority
+		p := transports.Publishing{Exchange: x, RoutingKey: key, ExchangeType: "direct", Message: m}
+		if err := other.Publish(b.ctx, p); err != nil {
+			b.Fatalf("Publish: %v", err)
+		}
+	}
+	next := func(want string) {
+		b.Helper()
+		ctx, cancel := context.WithTimeout(b.ctx, b.patience())
+		defer cancel()
+		m, err := s.Next(ctx)
+		if err != nil {
+			b.Fatalf("Next: %v", err)
+		}
+		if string(m.Body) != want {
+			b.Errorf("Next = %q, want %q", m.Body, want)
+		}
+	}
+	send(b.Name(), "to somebody else", 0)
+	for _, body := range numbered(3) {
+		send(key, body, 0)
+	}
+	for _, body := range numbered(3) {
+		next(body)
+	}
+	send(key, "with a priority", 9)
+	next("with a priority")
+
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := s.Next(b.ctx)
+		waiting <- err
+	}()
+	b.close(s)
+	if err := b.promptly("Next at Close", func() error { return <-waiting }); err == nil {
+		b.Error("Next returned a message after Close")
+	}
+	// What comes too late goes nowhere: nothing is left of the queue.
+	b.eventually("the queue's end", func() error {
+		p := transports.Publishing{Exchange: x, RoutingKey: key, ExchangeType: "direct", Message: text("late"), Mandatory: true}
+		if err := other.Publish(b.ctx, p); !errors.Is(err, transports.ErrRefused) {
+			return errors.New("still there")
+		}
+		return nil
+	})
+}

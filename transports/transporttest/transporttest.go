@@ -88,6 +88,7 @@ func Run(t *testing.T, f Factory) {
 		{"a broadcast reaches every subscription", fanout},
 		{"a cancelled Next loses nothing and a closed subscription ends", fanoutEnds},
 
+		{"a reply queue gets what is sent to its key and nothing else", replyQueue},
 		{"QueueSize counts what waits", queueSize},
 		{"Purge deletes what waits and counts it", purge},
 		{"Peek shows what waits and leaves it there", peek},
