@@ -19,6 +19,7 @@ type executor struct {
 	log     *slog.Logger
 	roster  *roster
 	ledger  *ledger
+	meter   *meter
 	settler *settler
 	pid     int
 }
@@ -44,6 +45,9 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		return outcome{kind: interrupted, err: errNotOurs}, nil
 	}
 	e.ledger.accepted(j.entry, j.acked, j.delivery.Redelivered)
+	if j.acked {
+		e.meter.gone(j)
+	}
 	e.storeStarted(settle, j)
 
 	ctx, cancel := context.WithCancelCause(work)

@@ -141,6 +141,10 @@ func windowFor(cfg *Config, held int) int {
 func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
 	in.w.stats.received.Add(1)
 	j := &job{delivery: d, received: time.Now()}
+	in.w.meter.took(j)
+	if d.Redelivered {
+		in.w.stats.redelivered.Add(1)
+	}
 	if !in.w.slots.acquire(ctx) { // a due job was faster, and now we are stopping
 		in.w.roster.task(func() { in.giveBack(j) })
 		return
@@ -171,11 +175,13 @@ func (in *intake) forgetLost() {
 
 func (in *intake) forget(j *job) {
 	in.w.log.Info("a held task went back to the broker with its connection", "task", j.task.ID, "name", j.task.Name)
+	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false)
 }
 
 // giveBack returns a job that has not started to its queue.
 func (in *intake) giveBack(j *job) {
 	in.w.settler.requeue(in.settle, j)
+	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false)
 }

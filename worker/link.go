@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stalkworker/stalk/transports"
@@ -17,6 +18,7 @@ import (
 type link struct {
 	transport transports.Transport
 	log       *slog.Logger
+	connects  atomic.Int64 // connections made
 
 	mu   sync.Mutex
 	conn transports.Conn // nil while there is none
@@ -89,6 +91,7 @@ func (l *link) set(c transports.Conn) {
 	switch {
 	case c != nil:
 		l.conn = c
+		l.connects.Add(1)
 		close(l.up)
 	case l.conn != nil:
 		l.conn = nil

@@ -1,14 +1,297 @@
 package worker
 
-import "github.com/stalkworker/stalk/protocol"
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
-// meter counts per task name what happens, for Stats. It is safe for concurrent use.
-type meter struct{}
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+)
 
-func newMeter() *meter { return &meter{} }
+// meter counts what happens, by task name and queue, for TaskStats. It is safe for concurrent use, allocates
+// nothing per task, and is bounded: its names are those of the registry and "unknown", and for each of them it
+// keeps so many queues and exceptions apart.
+type meter struct {
+	names   map[string]*byQueue // not written after newMeter
+	unknown *byQueue
 
-func (m *meter) received(j *job)                         {}
-func (m *meter) started(j *job)                          {}
-func (m *meter) ended(j *job, out outcome)               {}
-func (m *meter) revoked(j *job)                          {}
-func (m *meter) refused(j *job, exc *protocol.Exception) {}
+	unsettled line // deliveries that are ours, oldest first
+	running   line // handlers that run
+}
+
+const (
+	unknownName   = "unknown" // a task that is not in the registry, or a message that names none
+	otherLabel    = "other"   // what exceeds the bounds below
+	queuesMax     = 32        // queues counted apart, per name
+	exceptionsMax = 20        // exceptions counted apart, per name and queue
+	exceptionLen  = 100       // bytes of an exception's name
+	waitCredible  = 30 * 24 * time.Hour
+)
+
+func newMeter(reg *handlers.Registry) *meter {
+	m := &meter{names: map[string]*byQueue{}, unknown: &byQueue{name: unknownName}}
+	for h := range reg.All() {
+		m.names[h.Name()] = &byQueue{name: h.Name()}
+	}
+	return m
+}
+
+// byQueue are the series of one name.
+type byQueue struct {
+	name   string
+	series atomic.Pointer[[]*series] // replaced under mu, never changed in place
+	mu     sync.Mutex
+}
+
+func (b *byQueue) of(queue string) *series {
+	if s := b.find(queue); s != nil {
+		return s
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.find(queue); s != nil {
+		return s
+	}
+	var known []*series
+	if p := b.series.Load(); p != nil {
+		known = *p
+	}
+	if len(known) >= queuesMax {
+		queue = otherLabel
+		for _, s := range known {
+			if s.queue == queue {
+				return s
+			}
+		}
+	}
+	s := &series{name: b.name, queue: queue}
+	known = append(slices.Clip(known), s)
+	b.series.Store(&known)
+	return s
+}
+
+func (b *byQueue) find(queue string) *series {
+	if p := b.series.Load(); p != nil {
+		for _, s := range *p {
+			if s.queue == queue {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// series are the counters of one name in one queue.
+type series struct {
+	name, queue string
+
+	received, started, failures, rejections, revoked, refused atomic.Int64
+	outcomes                                                  [replaced + 1]atomic.Int64 // by outcomeKind
+
+	ran       histogram // runs that succeeded
+	ranOther  histogram // all other runs
+	wait      histogram // in the worker, before the start
+	queueWait histogram // since it was published, where the message says when
+	settling  histogram // from the end of the handler until all is safe
+
+	mu         sync.Mutex
+	exceptions map[string]int64 // of failures
+}
+
+// failure counts one failure by the name of its exception.
+func (s *series) failure(exc *protocol.Exception) {
+	name := exceptionLabel(exc)
+	s.failures.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.exceptions[name]; !known && len(s.exceptions) >= exceptionsMax {
+		name = otherLabel
+	}
+	if s.exceptions == nil {
+		s.exceptions = map[string]int64{}
+	}
+	s.exceptions[name]++
+}
+
+// exceptionLabel is the exception's class as celery-exporter would read it from an event: a word, or
+// UnknownException.
+func exceptionLabel(exc *protocol.Exception) string {
+	if exc == nil || exc.Type == "" || len(exc.Type) > exceptionLen {
+		return "UnknownException"
+	}
+	for i := 0; i < len(exc.Type); i++ {
+		switch c := exc.Type[i]; {
+		case c == '_', '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		default:
+			return "UnknownException"
+		}
+	}
+	return exc.Type
+}
+
+// marks are what the meter writes on a job. They belong to the job's holder, the two places to the meter's lines.
+type marks struct {
+	series *series
+	began  time.Time // start of the handler
+	over   time.Time // its end
+	here   place     // in meter.unsettled
+	run    place     // in meter.running
+}
+
+func (m *meter) seriesOf(j *job) *series {
+	if j.marks.series == nil {
+		b := m.unknown
+		if j.task != nil {
+			if known := m.names[j.task.Name]; known != nil {
+				b = known
+			}
+		}
+		j.marks.series = b.of(j.delivery.Queue)
+	}
+	return j.marks.series
+}
+
+// took: a delivery is ours.
+func (m *meter) took(j *job) { m.unsettled.enter(&j.marks.here, j.received) }
+
+// gone: the delivery is settled, or not ours any more. It may be called more than once.
+func (m *meter) gone(j *job) { m.unsettled.leave(&j.marks.here) }
+
+// begins: the handler starts now.
+func (m *meter) begins(j *job, now time.Time) {
+	j.marks.began = now
+	m.running.enter(&j.marks.run, now)
+}
+
+// returned: the handler has returned, or was given up.
+func (m *meter) returned(j *job, now time.Time) {
+	j.marks.over = now
+	m.running.leave(&j.marks.run)
+}
+
+func (m *meter) received(j *job) { m.seriesOf(j).received.Add(1) }
+
+func (m *meter) started(j *job) {
+	s, now := m.seriesOf(j), j.marks.began
+	s.started.Add(1)
+	// What the sender wanted to wait for is no wait: eta, countdown, the pause before a retry.
+	from := j.received
+	if j.task.ETA.After(from) {
+		from = j.task.ETA
+	}
+	s.wait.observe(now.Sub(from))
+	if sent := publishedAt(j.delivery.Message); !sent.IsZero() {
+		if j.task.ETA.After(sent) {
+			sent = j.task.ETA
+		}
+		if d := now.Sub(sent); d < waitCredible {
+			s.queueWait.observe(d)
+		}
+	}
+}
+
+func (m *meter) ended(j *job, out outcome) {
+	s := m.seriesOf(j)
+	s.outcomes[out.kind].Add(1)
+	if out.kind == succeeded {
+		s.ran.observe(out.took)
+	} else {
+		s.ranOther.observe(out.took)
+	}
+	s.settling.observe(time.Since(j.marks.over))
+	switch out.kind {
+	case failed, timedOut:
+		s.failure(out.exception)
+	case rejected: // FAILURE for the caller, and the message is rejected
+		s.failure(out.exception)
+		s.rejections.Add(1)
+	case requeued:
+		s.rejections.Add(1)
+	}
+}
+
+func (m *meter) revoked(j *job) { m.seriesOf(j).revoked.Add(1) }
+
+// refused counts a task that failed without a run, as monitors see it: a failure.
+func (m *meter) refused(j *job, exc *protocol.Exception) {
+	s := m.seriesOf(j)
+	s.refused.Add(1)
+	s.failure(exc)
+}
+
+// publishedAt is when the message was published, as far as it says so: Celery's own do not; RabbitMQ's
+// message interceptor and some publishers put the time there. Zero: not known.
+func publishedAt(m protocol.Message) time.Time {
+	if v, ok := m.Headers.Get("timestamp_in_ms"); ok { // of the interceptor; the property has whole seconds only
+		if ms, ok := v.(int64); ok && ms > 0 {
+			return time.UnixMilli(ms)
+		}
+	}
+	return m.Properties.Timestamp
+}
+
+// TaskStats is a snapshot of what has happened to tasks of one name in one queue since New.
+type TaskStats struct {
+	Name  string // as registered; "unknown" for all that is not
+	Queue string // where they were taken from; "other" beyond the 32nd of a name
+
+	Received   int64 // read, and neither revoked nor expired; once per delivery
+	Started    int64 // runs
+	Succeeded  int64
+	Failed     int64 // all failures told to a caller: Rejected without requeue and Refused among them
+	TimedOut   int64 // of Failed: the hard limit
+	Retried    int64
+	Rejected   int64 // by the handler, with and without requeue
+	Ignored    int64
+	Replaced   int64 // by another signature
+	Revoked    int64 // expired ones included
+	Refused    int64 // unknown name, impossible time, delivered too often
+	Cut        int64 // runs ended by shutdown; their messages went back
+	Exceptions map[string]int64
+
+	Runtime   Histogram // of runs that succeeded
+	OtherRuns Histogram // of all other runs
+	Wait      Histogram // from taken to started, without what the sender wanted to wait (eta, countdown, retry)
+	QueueWait Histogram // from published to started, likewise; only of messages that say when they were published
+	Settle    Histogram // from the handler's end until result, follow-ups and acknowledgement were safe
+}
+
+// TaskStats may be called at any time. It is in order of name and queue, and holds what was seen at least once.
+func (w *Worker) TaskStats() []TaskStats {
+	var out []TaskStats
+	collect := func(b *byQueue) {
+		if p := b.series.Load(); p != nil {
+			for _, s := range *p {
+				out = append(out, s.snapshot())
+			}
+		}
+	}
+	for _, b := range w.meter.names {
+		collect(b)
+	}
+	collect(w.meter.unknown)
+	slices.SortFunc(out, func(a, b TaskStats) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Queue, b.Queue)) })
+	return out
+}
+
+func (s *series) snapshot() TaskStats {
+	kind := func(k outcomeKind) int64 { return s.outcomes[k].Load() }
+	out := TaskStats{
+		Name: s.name, Queue: s.queue,
+		Received: s.received.Load(), Started: s.started.Load(), Succeeded: kind(succeeded), Failed: s.failures.Load(),
+		TimedOut: kind(timedOut), Retried: kind(retried), Rejected: s.rejections.Load(), Ignored: kind(ignored),
+		Replaced: kind(replaced), Revoked: s.revoked.Load(), Refused: s.refused.Load(), Cut: kind(interrupted),
+		Exceptions: map[string]int64{},
+		Runtime:    s.ran.snapshot(), OtherRuns: s.ranOther.snapshot(), Wait: s.wait.snapshot(),
+		QueueWait: s.queueWait.snapshot(), Settle: s.settling.snapshot(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, n := range s.exceptions {
+		out.Exceptions[name] = n
+	}
+	return out
+}

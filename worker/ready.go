@@ -1,14 +1,19 @@
 package worker
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
+	"time"
+
+	"github.com/stalkworker/stalk/transports"
 )
 
 // stats are the worker's counters; each is written by many and read by Stats.
 type stats struct {
-	received, succeeded, failed, retried, rejected, ignored, revoked, refused, quarantined, requeued, lost, active atomic.Int64
-	consuming                                                                                                      atomic.Bool
+	received, succeeded, failed, retried, rejected, ignored, revoked, refused, quarantined, requeued, lost, redelivered, dropped, active atomic.Int64
+	consuming                                                                                                                            atomic.Bool
 }
 
 func (s *stats) count(k outcomeKind) {
@@ -41,28 +46,103 @@ type Stats struct {
 	Quarantined int64
 	Requeued    int64 // by the handler or by shutdown
 	Lost        int64 // deliveries that stopped being ours before they were settled
+	Redelivered int64 // messages the broker had given out before
+	Dropped     int64 // events that no monitor will see
+	Connects    int64 // connections to the broker made: 1 and the reconnects
 	Active      int   // handlers running
 	Held        int   // waiting for a time
 	Settling    int   // finished, effects on their way
+	Unsettled   int   // messages taken that are neither settled nor acknowledged early
+	Slots       int   // handlers that may run at a time
+	InUse       int   // slots taken
+	Window      int   // messages that may be unsettled: what the broker is asked for
+	Effects     int   // how many may be settling at a time
+
+	Oldest  time.Duration // how long the oldest of Unsettled has been here
+	Longest time.Duration // how long the handler that began first has been running
+
+	Connected bool // there is a connection to the broker
+	Stopping  bool // no more tasks are taken
 }
 
 // Stats may be called at any time.
 func (w *Worker) Stats() Stats {
-	s := &w.stats
+	s, now := &w.stats, time.Now()
+	unsettled, oldest := w.meter.unsettled.look(now)
+	_, longest := w.meter.running.look(now)
+	slots, inUse := w.slots.size()
+	effects, _ := w.settling.size()
+	conn, _ := w.link.current()
 	return Stats{
 		Received: s.received.Load(), Succeeded: s.succeeded.Load(), Failed: s.failed.Load(), Retried: s.retried.Load(),
 		Rejected: s.rejected.Load(), Ignored: s.ignored.Load(), Revoked: s.revoked.Load(), Refused: s.refused.Load(),
 		Quarantined: s.quarantined.Load(), Requeued: s.requeued.Load(), Lost: s.lost.Load(),
+		Redelivered: s.redelivered.Load(), Dropped: s.dropped.Load(), Connects: w.link.connects.Load(),
 		Active: int(s.active.Load()), Held: w.calendar.len(), Settling: w.settling.inUse(),
+		Unsettled: unsettled, Oldest: oldest, Longest: longest,
+		Slots: slots, InUse: inUse, Window: windowFor(&w.cfg, w.calendar.waitingForETA()), Effects: effects,
+		Connected: conn != nil, Stopping: w.isStopping(),
 	}
 }
 
-var errNotConsuming = errors.New("worker: not consuming")
+// Why a worker is not ready; see Ready.
+var (
+	ErrNotRunning   = errors.New("worker: not running")
+	ErrStopping     = errors.New("worker: stopping")
+	ErrNotConnected = errors.New("worker: no connection to the broker")
+	ErrNotConsuming = errors.New("worker: not consuming yet")
+)
 
-// Ready is nil while the worker is really consuming.
+// Ready is nil while the worker is really consuming, else one of the errors above. It may be called at any time.
 func (w *Worker) Ready() error {
-	if !w.stats.consuming.Load() {
-		return errNotConsuming
+	conn, _ := w.link.current()
+	switch {
+	case w.isStopping():
+		return ErrStopping
+	case !w.ran.Load():
+		return ErrNotRunning
+	case conn == nil:
+		return ErrNotConnected
+	case !w.stats.consuming.Load():
+		return ErrNotConsuming
 	}
 	return nil
 }
+
+func (w *Worker) isStopping() bool {
+	select {
+	case <-w.stages.warm.done:
+		return true
+	case <-w.stages.phase[Stopping].done:
+		return true
+	default:
+		return false
+	}
+}
+
+// QueueSize asks the broker, over the worker's own connection, what waits in a queue. The error wraps
+// transports.ErrNoQueue when there is none of that name, transports.ErrDisconnected when there is no
+// connection, and errors.ErrUnsupported when the transport cannot tell.
+func (w *Worker) QueueSize(ctx context.Context, name string) (transports.QueueSize, error) {
+	conn, _ := w.link.current()
+	if conn == nil {
+		return transports.QueueSize{}, fmt.Errorf("worker: size of queue %q: %w", name, transports.ErrDisconnected)
+	}
+	admin, ok := conn.(transports.QueueAdmin)
+	if !ok {
+		return transports.QueueSize{}, fmt.Errorf("worker: size of queue %q: %w", name, errors.ErrUnsupported)
+	}
+	return admin.QueueSize(ctx, name)
+}
+
+// Queues are the names of the queues consumed.
+func (w *Worker) Queues() []string {
+	var out []string
+	for _, q := range w.cfg.Queues {
+		out = append(out, q.Name)
+	}
+	return out
+}
+
+// Node is the name the worker goes by: "celery@host".
+func (w *Worker) Node() string { return w.cfg.Node }

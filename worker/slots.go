@@ -75,6 +75,13 @@ func (s *slots) free() bool {
 	return s.used < s.limit && len(s.waiting) == 0
 }
 
+// size is how many there are and how many are taken.
+func (s *slots) size() (limit, used int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit, s.used
+}
+
 func (s *slots) inUse() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

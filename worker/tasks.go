@@ -102,6 +102,7 @@ func (in *intake) settleWith(j *job, steps []step) {
 // settleNow performs the steps and lets the job go; it holds a place in the settling window.
 func (in *intake) settleNow(j *job, steps []step) {
 	safe := in.w.settler.perform(in.settle, j, steps)
+	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe)
 }
@@ -114,8 +115,10 @@ func (in *intake) await(j *job, other *entry) {
 	select {
 	case <-other.done:
 	case <-j.delivery.Receipt.Lost():
+		w.meter.gone(j)
 		return
 	case <-in.settle.Done():
+		w.meter.gone(j)
 		return
 	}
 	if other.settled {
@@ -135,11 +138,13 @@ func (in *intake) execute(j *job) {
 	w := in.w
 	w.ledger.start(j.entry)
 	w.stats.active.Add(1)
+	w.meter.begins(j, time.Now())
 	w.pulse.started(j)
 	out, handlerEnded := w.executor.run(in.work, in.settle, j)
 	w.stats.active.Add(-1)
 	w.ledger.returned(j.entry)
 	now := time.Now()
+	w.meter.returned(j, now)
 	w.stats.count(out.kind)
 	logOutcome(w.log, j, out)
 	steps := plan(&w.cfg, w.who, j, out, now)

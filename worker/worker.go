@@ -124,9 +124,9 @@ func New(cfg Config) (*Worker, error) {
 		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who,
 		dispatch: &dispatch.Dispatcher{Publisher: w.link, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
 	}
-	w.executor = &executor{cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
+	w.meter = newMeter(w.cfg.Handlers)
+	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
 	clock := newClock()
-	w.meter = newMeter()
 	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats)
 	window := func() int { return windowFor(&w.cfg, w.calendar.waitingForETA()) }
 	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats, w.Stop)
