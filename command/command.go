@@ -120,12 +120,8 @@ func commands(g Program, p process) []*cli.Command {
 			Usage:        "take tasks from the broker and run them",
 			Flags:        append(workerFlags(), globalFlags()...),
 			OnUsageError: wrong,
-			Action: func(c *cli.Context) error {
-				if c.Args().Present() {
-					return usageError{fmt.Errorf("worker takes no arguments, got %q", c.Args().First())}
-				}
-				return runWorker(c, g, p)
-			},
+			ArgsUsage:    "[key=value ...]",
+			Action:       func(c *cli.Context) error { return runWorker(c, g, p) },
 		},
 		{
 			Name:         "demo",

@@ -78,7 +78,18 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"no broker", nil, "worker --demo", "give -b URL, CELERY_BROKER_URL, or broker_url"},
 		{"unknown command", nil, "wrker", `no such command: "wrker"`},
 		{"unknown flag", nil, "worker --quues x", "flag provided but not defined: -quues"},
-		{"an argument", nil, "worker x", `takes no arguments, got "x"`},
+		{"an argument", nil, "worker x", `takes no arguments but key=value settings, got "x"`},
+		{"an override of nothing", nil, "worker worker_concurency=2", `did you mean "worker_concurrency"?`},
+		{"an override of the wrong type", nil, "worker --demo -b redis:// worker_prefetch_multiplier=many", "command line: worker_prefetch_multiplier is many, want a whole number"},
+		{"an override with a cast that fails", nil, "worker --demo -b redis:// task_routes=(dict)x", "task_routes=(dict)x: invalid character"},
+		{"a flag behind the overrides", nil, "worker worker_concurrency=2 -l info", "flags stand before the key=value arguments"},
+		{"a pool that Celery refuses too", nil, "worker --demo -b redis:// -P fibers", `--pool "fibers": want prefork, eventlet`},
+		{"a boolean variable of the wrong type", []string{"CELERY_WORKER_TASK_EVENTS=maybe"}, "worker --demo -b redis://", `CELERY_WORKER_TASK_EVENTS="maybe": want true or false`},
+		{"a number of the wrong type", []string{"CELERY_WORKER_PREFETCH_MULTIPLIER=x"}, "worker --demo -b redis://", `CELERY_WORKER_PREFETCH_MULTIPLIER="x"`},
+		{"a concurrency of the wrong type", []string{"CELERY_WORKER_CONCURRENCY=many"}, "worker --demo -b redis://", `-c "many": want a number`},
+		{"a level from the environment", []string{"CELERY_WORKER_LOGLEVEL=loud"}, "worker --demo -b redis://", `-l "loud": want DEBUG`},
+		{"a user id by a setting", []string{"CELERY_WORKER_UID=www"}, "worker --demo -b redis://", "start it as that user"},
+		{"heartbeats that go back", nil, "worker --demo -b redis:// --heartbeat-interval -1", "--heartbeat-interval -1: want seconds"},
 		{"unknown broker scheme", nil, "worker --demo -b sqs://", `scheme "sqs" is not one of amqp`},
 		{"unknown result scheme", nil, "worker --demo -b redis:// --result-backend db+sqlite:///x", `scheme "db+sqlite" is not one of redis`},
 		{"a broker URL that cannot be", nil, "worker --demo -b redis://h/x", `database "x" is not a number`},
@@ -88,7 +99,9 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"beat", nil, "worker --demo -b redis:// -B", "run celery beat as a process of its own"},
 		{"a missing settings file", nil, "--config /no/such worker --demo -b redis://", "--config: open /no/such"},
 		{"a misspelt setting", nil, "--config " + file("a", "broker_ulr: x") + " worker --demo", `did you mean "broker_url"?`},
-		{"Django's spelling", nil, "--config " + file("b", "CELERY_RESULT_BACKEND: x") + " worker --demo", `write "result_backend"`},
+		{"half of Django's spelling", nil, "--config " + file("b", "celery_result_backend: x") + " worker --demo", `write "result_backend"`},
+		{"old and new names", nil, "--config " + file("f", "broker_url: x\nCELERYD_CONCURRENCY: 3") + " worker --demo", "CELERYD_CONCURRENCY                  -> worker_concurrency"},
+		{"a Python module of settings", nil, "--config " + file("celeryconfig.py", "broker_url = 'redis://'\n") + " worker --demo", "a Python module cannot be read here"},
 		{"a setting of the wrong type", nil, "--config " + file("c", "task_track_started: soon") + " worker --demo -b redis://", "task_track_started is soon, want true or false"},
 		{"a settings file that is none", nil, "--config " + file("d", "- a\n- b") + " worker --demo -b redis://", "not a YAML mapping"},
 		{"an environment of the wrong type", []string{"CELERY_TASK_TIME_LIMIT=[1]"}, "worker --demo -b redis://", "CELERY_TASK_TIME_LIMIT: task_time_limit is [1], want a number of seconds"},
@@ -213,7 +226,7 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 	end := make(chan int, 1)
 	args := []string{
 		"stalk", "-b", "redis://127.0.0.1:1/0", "worker", "--config", config, "-b", s.url, "--demo", "-c", "2", "-n", "w7@%h", "-l", "info",
-		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--without-gossip",
+		"--alias", "myapp.tasks.plus=demo.add", "--serve", "myapp.*,demo.echo", "-P", "prefork", "--max-tasks-per-child", "9",
 	}
 	go func() {
 		end <- run(ctx, Program{}, args, process{stdout: &stdout, stderr: &stderr, environ: []string{"CELERY_RESULT_BACKEND=" + s.url}})
@@ -232,7 +245,7 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 			t.Errorf("the banner lacks %q:\n%s", want, stdout.String())
 		}
 	}
-	for _, want := range []string{"--pool has no effect", "--without-gossip has no effect", "settings without effect here: beat_max_loop_interval"} {
+	for _, want := range []string{"--pool has no effect", "--max-tasks-per-child has no effect", "settings without effect here: beat_max_loop_interval"} {
 		if !strings.Contains(stderr.String(), want) {
 			t.Errorf("the log lacks %q:\n%s", want, stderr.String())
 		}
@@ -304,12 +317,12 @@ func TestHelpAndVersion(t *testing.T) {
 }
 
 func TestConcurrencyIsANumberOrAuto(t *testing.T) {
-	for text, want := range map[string]int{"": 0, "auto": 0, "1": 1, "64": 64} {
+	for text, want := range map[string]int{"": 0, "auto": 0, "0": 0, "1": 1, "64": 64} {
 		if got, err := concurrency(text); err != nil || got != want {
 			t.Errorf("concurrency(%q) = %d, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"0", "-1", "many", "1.5", "1000000"} {
+	for _, text := range []string{"-1", "many", "1.5", "1000000"} {
 		if got, err := concurrency(text); err == nil {
 			t.Errorf("concurrency(%q) = %d, want an error", text, got)
 		}

@@ -29,20 +29,21 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.Node, err = nodeName(c.String("hostname"))
 	try(err)
 	amount := c.String("concurrency")
-	if v, ok := s.get("worker_concurrency"); ok && amount == "" {
+	if v, ok := s.get("worker_concurrency"); ok && (amount == "" || amount == "0") {
 		amount = fmt.Sprint(v)
 	}
 	cfg.Concurrency, err = concurrency(amount)
 	try(err)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, cpus())
 	cfg.Prefetch = s.whole("worker_prefetch_multiplier", 0)
-	if isSet(c, "prefetch-multiplier") {
-		cfg.Prefetch = c.Int("prefetch-multiplier")
+	if n := c.Int("prefetch-multiplier"); n != 0 { // on the command line 0 counts as not given
+		cfg.Prefetch = n
 	}
-	switch o := c.String("optimization"); {
-	case o != "" && o != "default" && o != "fair":
-		try(fmt.Errorf("-O %q: want default or fair", o))
-	case o == "fair", c.Bool("disable-prefetch"), s.flag("worker_disable_prefetch", false):
+	without := s.flag("worker_disable_prefetch", false)
+	if isSet(c, "disable-prefetch") {
+		without = c.Bool("disable-prefetch")
+	}
+	if without {
 		cfg.Prefetch = 1
 	}
 	if d, err := graceful(c.String("grace")); err != nil {
@@ -74,6 +75,8 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	}
 
 	cfg.Control = remoteControl(s)
+	cfg.Events, err = events(c, s)
+	try(err)
 	cfg.Settings = shownSettings(c, s)
 
 	cfg.Accept = s.texts("accept_content", ",")
@@ -104,10 +107,35 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	return cfg, errors.Join(errs...)
 }
 
+// events says what monitors are told: -E, --without-* and their settings.
+func events(c *cli.Context, s *settings) (worker.Events, error) {
+	e := worker.Events{
+		Tasks:       s.flag("worker_send_task_events", false),
+		Sent:        s.flag("task_send_sent_event", false),
+		NoHeartbeat: c.Bool("without-heartbeat"),
+		NoMingle:    c.Bool("without-mingle"),
+		NoGossip:    c.Bool("without-gossip"),
+		Exchange:    s.text("event_exchange", ""),
+		Serializer:  s.text("event_serializer", ""),
+	}
+	if isSet(c, "task-events") {
+		e.Tasks = c.Bool("task-events")
+	}
+	n := c.Int("heartbeat-interval")
+	if n < 0 || n > 86400 {
+		return e, usageError{fmt.Errorf("--heartbeat-interval %d: want seconds, up to a day", n)}
+	}
+	e.Interval = time.Duration(n) * time.Second
+	if err := checkSerializer(e.Serializer); err != nil {
+		return e, fmt.Errorf("event_serializer: %w", err)
+	}
+	return e, nil
+}
+
 // broker is the transport of -b, CELERY_BROKER_URL or broker_url.
 func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transports.Transport, error) {
 	urls := s.texts("broker_url", "")
-	if read := s.texts("broker_read_url", ""); read != nil {
+	if read := s.texts("broker_read_url", ""); read != nil { // wins over CELERY_BROKER_URL too, as in Celery
 		urls = read
 	}
 	if u, ok := given(c, "broker"); ok {

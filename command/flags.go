@@ -15,70 +15,44 @@ func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "broker", Aliases: []string{"b"}, Usage: "broker `URL`: amqp://, amqps://, redis://, rediss://, sentinel://, redis+socket://; several separated by ';'"},
 		&cli.StringFlag{Name: "result-backend", Usage: "result `URL`: redis://..., rpc://, or disabled://"},
-		&cli.StringFlag{Name: "config", Usage: "YAML `FILE` of Celery's lower-case settings"},
+		&cli.StringFlag{Name: "config", Usage: "YAML or JSON `FILE` of Celery's settings"},
+		&cli.StringFlag{Name: "config-namespace", Usage: "`PREFIX` of the upper-case settings in the file; default CELERY"},
 		&cli.StringFlag{Name: "workdir", Usage: "change to this `FOLDER` first"},
 		&cli.StringFlag{Name: "app", Aliases: []string{"A"}, Usage: "ignored: there is no Python app to load"},
+		&cli.StringFlag{Name: "loader", Usage: "ignored: there is no Python app to load"},
+		&cli.BoolFlag{Name: "skip-checks", Usage: "accepted: there are no Django checks"},
 		&cli.BoolFlag{Name: "no-color", Aliases: []string{"C"}, Usage: "accepted: the output has no colours"},
 		&cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "no banner"},
 	}
 }
 
+// workerFlags are Celery's, in the order of celery worker --help, and then our own.
 func workerFlags() []cli.Flag {
-	return append([]cli.Flag{
+	flags := []cli.Flag{
 		&cli.StringFlag{Name: "hostname", Aliases: []string{"n"}, Usage: "node `NAME`; expands %h, %n and %d", Value: "celery@%h"},
-		&cli.StringSliceFlag{Name: "queues", Aliases: []string{"Q"}, Usage: "consume these, comma separated"},
-		&cli.StringSliceFlag{Name: "exclude-queues", Aliases: []string{"X"}, Usage: "consume all but these"},
-		&cli.StringFlag{Name: "concurrency", Aliases: []string{"c"}, Usage: "tasks at a time: a `NUMBER` or auto (default: the CPUs)"},
 		&cli.StringFlag{Name: "loglevel", Aliases: []string{"l"}, Usage: "DEBUG, INFO, WARNING, ERROR or CRITICAL", Value: "WARNING"},
-		&cli.StringFlag{Name: "logfile", Aliases: []string{"f"}, Usage: "append the log to this `FILE`; default: standard error"},
-		&cli.StringFlag{Name: "pidfile", Usage: "write the process id to this `FILE` while running"},
 		&cli.IntFlag{Name: "prefetch-multiplier", Usage: "messages taken ahead per slot; default 4"},
-		&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}, Usage: "default, or fair: no message is taken ahead"},
-		&cli.BoolFlag{Name: "disable-prefetch", Usage: "no message is taken ahead, as -O fair"},
+		&cli.BoolFlag{Name: "disable-prefetch", Usage: "no message is taken ahead"},
+		&cli.StringFlag{Name: "concurrency", Aliases: []string{"c"}, Usage: "tasks at a time: a `NUMBER` or auto (default: the CPUs)"},
+		&cli.BoolFlag{Name: "task-events", Aliases: []string{"E", "events"}, Usage: "send the events of tasks from the start, for monitors such as Flower"},
 		&cli.Float64Flag{Name: "time-limit", Usage: "hard time limit, `SECONDS`"},
 		&cli.Float64Flag{Name: "soft-time-limit", Usage: "soft time limit, `SECONDS`"},
+		&cli.StringSliceFlag{Name: "queues", Aliases: []string{"Q"}, Usage: "consume these, comma separated"},
+		&cli.StringSliceFlag{Name: "exclude-queues", Aliases: []string{"X"}, Usage: "consume all but these"},
+		&cli.BoolFlag{Name: "without-gossip", Usage: "do not follow the other workers"},
+		&cli.BoolFlag{Name: "without-mingle", Usage: "do not ask the other workers for revoked tasks at the start"},
+		&cli.BoolFlag{Name: "without-heartbeat", Usage: "send no events of the worker itself: monitors show it offline"},
+		&cli.IntFlag{Name: "heartbeat-interval", Usage: "`SECONDS` between the event heartbeats; default 2"},
+		&cli.StringFlag{Name: "logfile", Aliases: []string{"f"}, Usage: "append the log to this `FILE`; default: standard error"},
+		&cli.StringFlag{Name: "pidfile", Usage: "write the process id to this `FILE` while running"},
+
+		&cli.BoolFlag{Name: "log-json", Usage: "log one JSON object per line"},
 		&cli.StringFlag{Name: "grace", Usage: "`SECONDS`: at shutdown, how long running tasks may finish; 0: as long as they need, as Celery's warm shutdown"},
 		&cli.StringSliceFlag{Name: "serve", Usage: "serve only these `TASKS` (names or globs, comma separated)"},
 		&cli.StringSliceFlag{Name: "alias", Usage: "serve a task under another name too: `NEW=NAME`, repeatable"},
 		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},
-		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`", EnvVars: []string{"STALK_MEDIA_ROOT"}},
-	}, withoutMeaning()...)
-}
-
-// meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line.
-var meaningless = []struct {
-	flag cli.Flag
-	why  string
-}{
-	{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines"},
-	{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes"},
-	{&cli.BoolFlag{Name: "task-events", Aliases: []string{"E", "events"}}, "events are not sent yet"},
-	{&cli.BoolFlag{Name: "without-gossip"}, "there is no gossip"},
-	{&cli.BoolFlag{Name: "without-mingle"}, "there is no mingle"},
-	{&cli.BoolFlag{Name: "without-heartbeat"}, "event heartbeats are not sent yet"},
-	{&cli.IntFlag{Name: "heartbeat-interval"}, "event heartbeats are not sent yet"},
-	{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes"},
-	{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes"},
-	{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import"},
-	{&cli.StringFlag{Name: "statedb", Aliases: []string{"S"}}, "no state is kept between runs yet"},
-}
-
-// refused are Celery's worker flags that would do something else than their user expects.
-var refused = []struct {
-	flag cli.Flag
-	do   string
-}{
-	{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "run celery beat as a process of its own"},
-	{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "let systemd, a container or nohup run it in the background"},
-	{&cli.StringFlag{Name: "autoscale"}, "choose a fixed -c"},
-	{&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}}, "run celery purge"},
-	{&cli.StringFlag{Name: "uid"}, "start it as that user"},
-	{&cli.StringFlag{Name: "gid"}, "start it as that group"},
-	{&cli.StringFlag{Name: "umask"}, "set the umask before starting it"},
-}
-
-func withoutMeaning() []cli.Flag {
-	var flags []cli.Flag
+		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
+	}
 	for _, m := range meaningless {
 		flags = append(flags, m.flag)
 	}
@@ -88,17 +62,67 @@ func withoutMeaning() []cli.Flag {
 	return flags
 }
 
+// ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
+var ownFlags = []string{"log-json", "grace", "serve", "alias", "demo", "media-root", "config", "config-namespace"}
+
+// meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line. want
+// are the values it may have; nil is any.
+var meaningless = []struct {
+	flag cli.Flag
+	why  string
+	want []string
+}{
+	{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines", []string{"prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"}},
+	{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes", []string{"fork", "spawn"}},
+	{&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}}, "the first free slot takes the next task in any case, which is fair", []string{"default", "fair"}},
+	{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes", nil},
+	{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes", nil},
+	{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import", nil},
+	{&cli.StringFlag{Name: "schedule-filename", Aliases: []string{"s", "schedule"}}, "there is no beat here", nil},
+	{&cli.StringFlag{Name: "scheduler"}, "there is no beat here", nil},
+	{&cli.StringFlag{Name: "executable"}, "there is no Python to start", nil},
+	{&cli.StringFlag{Name: "statedb", Aliases: []string{"S"}}, "no state is kept between runs yet", nil},
+}
+
+// refused are Celery's worker flags that would do something else than their user expects, and what to do instead.
+// The settings named are those that ask for the same.
+var refused = []struct {
+	flag    cli.Flag
+	setting string
+	do      string
+}{
+	{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "", "run celery beat as a process of its own"},
+	{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "", "let systemd, a container or nohup run it in the background"},
+	{&cli.StringFlag{Name: "autoscale"}, "", "choose a fixed -c"},
+	{&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}}, "", "run celery purge"},
+	{&cli.StringFlag{Name: "uid"}, "worker_uid", "start it as that user"},
+	{&cli.StringFlag{Name: "gid"}, "worker_gid", "start it as that group"},
+	{&cli.StringFlag{Name: "umask"}, "worker_umask", "set the umask before starting it"},
+}
+
 // checkFlags refuses what cannot be had and returns a line for each flag that changes nothing.
 func checkFlags(c *cli.Context) (notes []string, err error) {
 	for _, r := range refused {
-		if name := r.flag.Names()[0]; isSet(c, name) {
+		name := r.flag.Names()[0]
+		if _, isBool := r.flag.(*cli.BoolFlag); isSet(c, name) && (!isBool || c.Bool(name)) {
 			return nil, usageError{fmt.Errorf("--%s is not offered here: %s", name, r.do)}
 		}
 	}
 	for _, m := range meaningless {
-		if name := m.flag.Names()[0]; isSet(c, name) {
-			notes = append(notes, fmt.Sprintf("--%s has no effect: %s", name, m.why))
+		name := m.flag.Names()[0]
+		if !isSet(c, name) {
+			continue
 		}
+		if m.want != nil && !slices.Contains(m.want, c.String(name)) {
+			return nil, usageError{fmt.Errorf("--%s %q: want %s", name, c.String(name), strings.Join(m.want, ", "))}
+		}
+		notes = append(notes, fmt.Sprintf("--%s has no effect: %s", name, m.why))
+	}
+	if name, ok := given(c, "app"); ok {
+		notes = append(notes, fmt.Sprintf("--app %s has no effect: there is no Python app to load; give its settings with --config", name))
+	}
+	if name, ok := given(c, "loader"); ok {
+		notes = append(notes, fmt.Sprintf("--loader %s has no effect: there is no Python app to load", name))
 	}
 	return notes, nil
 }
@@ -144,13 +168,13 @@ func list(values []string) []string {
 	return out
 }
 
-// concurrency reads -c: a number, or auto for the CPUs (0).
+// concurrency reads -c and worker_concurrency: a number, or auto for the CPUs. 0 is not given.
 func concurrency(text string) (int, error) {
 	if text == "" || text == "auto" {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > 100000 {
+	if err != nil || n < 0 || n > 100000 {
 		return 0, usageError{fmt.Errorf("-c %q: want a number from 1, or auto", text)}
 	}
 	return n, nil

@@ -21,7 +21,7 @@ func TestCommandsInAnotherApp(t *testing.T) {
 	for _, tt := range []struct{ args, want, err string }{
 		{args: "demo --help", want: "--port"},
 		{args: "worker --help", want: "--concurrency"},
-		{args: "worker surplus", err: `worker takes no arguments, got "surplus"`},
+		{args: "worker surplus", err: `worker takes no arguments but key=value settings, got "surplus"`},
 		{args: "worker --broker gopher://x", err: "gopher"},
 		{args: "mine"},
 	} {

@@ -17,7 +17,7 @@ func settingsOf(t *testing.T, text string) *settings {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := loadSettings(path, nil)
+	s, err := loadSettings(path, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"slices"
@@ -14,84 +15,121 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// settings are Celery's settings by their lower-case names, from a --config file and CELERY_* variables.
-// Each read notes that the setting has a meaning here; what nobody read is reported once, by name.
+// settings are Celery's settings by their lower-case names, from a --config file, CELERY_* variables and the
+// key=value arguments of a command line. Each read notes that the setting has a meaning here; what nobody read is
+// reported once, by name.
 type settings struct {
 	values map[string]any
 	source map[string]string // where each came from, for errors
 	read   map[string]bool
+	loose  map[string]bool // given as text: a flag may be "yes"
+	notes  []string        // what to warn of at the start
 	errs   []error
 }
 
-// loadSettings reads the YAML file at path ("" for none), then the environment over it.
-func loadSettings(path string, environ []string) (*settings, error) {
-	s := &settings{values: map[string]any{}, source: map[string]string{}, read: map[string]bool{}}
+// loadSettings reads the YAML or JSON file at path ("" for none), whose upper-case names have the prefix namespace
+// ("" for Celery's), then the environment over it.
+func loadSettings(path, namespace string, environ []string) (*settings, error) {
+	s := &settings{values: map[string]any{}, source: map[string]string{}, read: map[string]bool{}, loose: map[string]bool{}}
 	if path != "" {
-		if err := s.file(path); err != nil {
+		if err := s.file(path, namespace); err != nil {
 			return nil, err
 		}
 	}
 	return s, s.environment(environ)
 }
 
-func (s *settings) file(path string) error {
-	data, err := os.ReadFile(path)
+// settingsFileMax bounds the file: settings are kilobytes.
+const settingsFileMax = 16 << 20
+
+func (s *settings) file(path, namespace string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("--config: %w", err)
 	}
+	defer f.Close() //nolint:errcheck // only read
+	data, err := io.ReadAll(io.LimitReader(f, settingsFileMax+1))
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	if len(data) > settingsFileMax {
+		return fmt.Errorf("--config %s: more than %d bytes are no settings", path, settingsFileMax)
+	}
 	var doc map[string]any
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return fmt.Errorf("--config %s: not a YAML mapping of settings: %w", path, err)
-	}
-	var errs []error
-	for _, name := range sortedKeys(doc) {
-		if !slices.Contains(celerySettings, name) {
-			errs = append(errs, fmt.Errorf("--config %s: %q is no Celery setting%s", path, name, suggestion(name)))
-			continue
+		hint := ""
+		if strings.HasSuffix(path, ".py") {
+			hint = " (a Python module cannot be read here; docs/settings.md tells how to write its settings to a file)"
 		}
-		s.values[name], s.source[name] = doc[name], "--config "+path
+		return fmt.Errorf("--config %s: not a YAML mapping of settings%s: %w", path, hint, err)
 	}
-	return errors.Join(errs...)
+	values, notes, err := resolveNames(doc, namespace)
+	if err != nil {
+		return fmt.Errorf("--config %s: %w", path, err)
+	}
+	for _, n := range notes {
+		s.notes = append(s.notes, "--config "+path+": "+n)
+	}
+	for name, v := range values {
+		s.values[name], s.source[name] = v, "--config "+path
+	}
+	return nil
 }
+
+// strongVariables replace a setting whatever else the environment says of it, the strongest first: they are what
+// Celery's command line takes for -b and --result-backend.
+var strongVariables = map[string][]string{"broker_url": {"BROKER_URL", "CELERY_BROKER"}, "result_backend": {"RESULT_BACKEND"}}
 
 // environment takes CELERY_<SETTING> for every setting of Celery, its value read as a YAML scalar or
 // flow collection. Celery's own other variables (CELERY_WORKER_REVOKES_MAX, ...) are left alone.
 func (s *settings) environment(environ []string) error {
 	var errs []error
+	env := map[string]string{}
 	for _, kv := range environ {
 		key, text, _ := strings.Cut(kv, "=")
+		env[key] = text
 		name, ok := strings.CutPrefix(key, "CELERY_")
-		if !ok || name != strings.ToUpper(name) {
+		if !ok || name != strings.ToUpper(name) || text == "" {
 			continue
 		}
 		name = strings.ToLower(name)
-		if !slices.Contains(celerySettings, name) {
-			continue
+		if isSetting(name) {
+			errs = append(errs, s.setText(name, text, key))
 		}
-		var v any = text
-		if !textSetting(name) {
-			if err := yaml.Unmarshal([]byte(text), &v); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", key, err))
-				continue
+	}
+	for name, variables := range strongVariables {
+		for _, key := range slices.Backward(variables) {
+			if env[key] != "" {
+				errs = append(errs, s.setText(name, env[key], key))
 			}
 		}
-		s.values[name], s.source[name] = v, key
 	}
 	return errors.Join(errs...)
 }
 
+// setText gives a setting the value that a text from the environment or the command line stands for.
+func (s *settings) setText(name, text, source string) error {
+	var v any = text
+	if !textSetting(name) {
+		if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+			return fmt.Errorf("%s: %w", source, err)
+		}
+	}
+	s.values[name], s.source[name], s.loose[name] = v, source, true
+	return nil
+}
+
 // textSetting names the settings whose value is text as it stands, whatever it looks like.
 func textSetting(name string) bool {
-	return strings.HasSuffix(name, "_url") || name == "result_backend" || strings.HasSuffix(name, "_password")
+	return strings.HasSuffix(name, "_url") || name == "result_backend" || strings.HasSuffix(name, "_password") ||
+		strings.HasSuffix(name, "_format") || strings.HasSuffix(name, "_datefmt") || slices.Contains(daemonSettings, name)
 }
 
 // suggestion points from Django's and Celery 3's spellings to the one wanted here.
 func suggestion(name string) string {
 	low := strings.ToLower(name)
-	for _, candidate := range []string{low, strings.TrimPrefix(low, "celery_")} {
-		if candidate != name && slices.Contains(celerySettings, candidate) {
-			return fmt.Sprintf("; write %q", candidate)
-		}
+	if rest := strings.TrimPrefix(low, "celery_"); rest != name && isSetting(rest) {
+		return fmt.Sprintf("; write %q", rest)
 	}
 	best, least := "", 4
 	for _, known := range celerySettings {
@@ -202,6 +240,9 @@ func (s *settings) maybe(name string) *bool {
 		return nil
 	}
 	b, ok := v.(bool)
+	if !ok && s.loose[name] {
+		b, ok = truth(fmt.Sprint(v))
+	}
 	if !ok {
 		s.bad(name, "true or false", v)
 		return nil

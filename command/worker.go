@@ -24,22 +24,9 @@ import (
 
 // runWorker is `stalk worker`.
 func runWorker(c *cli.Context, g Program, p process) (err error) {
-	notes, err := checkFlags(c)
+	s, notes, err := prepare(c, p.environ)
 	if err != nil {
 		return err
-	}
-	if dir, ok := given(c, "workdir"); ok {
-		if err := os.Chdir(dir); err != nil {
-			return usageError{fmt.Errorf("--workdir: %w", err)}
-		}
-	}
-	if name, ok := given(c, "app"); ok {
-		notes = append(notes, fmt.Sprintf("--app %s has no effect: there is no Python app to load; give its settings with --config", name))
-	}
-	file, _ := given(c, "config")
-	s, err := loadSettings(file, p.environ)
-	if err != nil {
-		return usageError{err}
 	}
 	reg, err := registry(g.Handlers, c.Bool("demo"), c.String("media-root"), list(c.StringSlice("serve")), c.StringSlice("alias"))
 	if err != nil {
