@@ -110,6 +110,9 @@ type Publishing struct {
 	// ExchangeType declares Exchange with this type before the first publish ("topic", "fanout", "direct"); "": no declaration.
 	ExchangeType    string
 	ExchangeDurable bool
+	// Broadcast: for whoever has subscribed to Exchange, whatever its type. On Redis, where a topic exchange of
+	// this kind is a channel (Celery's events), it goes there and nowhere else.
+	Broadcast bool
 }
 
 // A Delivery is one message that is ours until it is settled.

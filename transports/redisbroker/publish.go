@@ -30,7 +30,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 	if err := c.declare(ctx, p); err != nil {
 		return err
 	}
-	if p.Exchange != "" && c.isFanout(p.Exchange) {
+	if p.Exchange != "" && (p.Broadcast || c.isFanout(p.Exchange)) {
 		return c.broadcast(ctx, p, raw)
 	}
 	queues := []string{p.RoutingKey}

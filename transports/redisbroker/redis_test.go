@@ -580,6 +580,48 @@ func TestSubscriptionWritesAndRemovesItsMember(t *testing.T) {
 	}
 }
 
+// The channels are those of a Kombu worker's dispatcher: event_exchange is of type fanout on Redis.
+func TestEventsGoToKombusChannel(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options map[string]any
+		channel string // %d is the database
+	}{
+		"as by default":            {nil, "/%d.celeryev/worker.heartbeat"},
+		"fanout_patterns is false": {map[string]any{"fanout_patterns": false}, "/%d.celeryev"},
+		"fanout_prefix is false":   {map[string]any{"fanout_prefix": false}, "celeryev/worker.heartbeat"},
+		"fanout_prefix is a text":  {map[string]any{"fanout_prefix": "/my{db}."}, "/my%d.celeryev/worker.heartbeat"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			channel := r.prefix + tt.channel
+			if strings.Contains(channel, "%d") {
+				channel = fmt.Sprintf(channel, r.db)
+			}
+			ps := r.raw.Subscribe(r.ctx, channel)
+			defer ps.Close()
+			if _, err := ps.Receive(r.ctx); err != nil {
+				t.Fatal(err)
+			}
+			r.publish(r.connect(r.transport(tt.options)), transports.Publishing{
+				Exchange: "celeryev", ExchangeType: "topic", ExchangeDurable: true, Broadcast: true,
+				RoutingKey: "worker.heartbeat", Message: message("beat"),
+			})
+			got, err := ps.ReceiveMessage(r.ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, part := range []string{`"delivery_info": {"exchange": "celeryev", "routing_key": "worker.heartbeat"}`, `"delivery_tag": "`} {
+				if !strings.Contains(got.Payload, part) {
+					t.Errorf("%s is not in %s", part, got.Payload)
+				}
+			}
+			if keys := r.raw.Keys(r.ctx, r.prefix+"*celeryev*").Val(); len(keys) > 0 {
+				t.Errorf("keys %q were written", keys)
+			}
+		})
+	}
+}
+
 // Killing every socket at any moment may neither lose nor double a message.
 func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
 	r := newRig(t)

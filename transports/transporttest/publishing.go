@@ -299,3 +299,56 @@ func replyQueue(b *bench) {
 		return nil
 	})
 }
+
+// events go through a topic exchange whether or not the publisher knows of a listener.
+func events(b *bench) {
+	x := b.Name()
+	publisher := b.dial()
+	send := func(key string) {
+		b.Helper()
+		p := transports.Publishing{
+			Exchange: x, ExchangeType: "topic", ExchangeDurable: true, Broadcast: true, RoutingKey: key, Message: text(key),
+		}
+		if err := b.promptly("Publish", func() error { return publisher.Publish(b.ctx, p) }); err != nil {
+			b.Fatalf("Publish: %v", err)
+		}
+	}
+	send("worker.online") // nobody listens yet
+	args := protocol.ObjectOf(protocol.Member{Key: "x-expires", Value: int64(60_000)}, protocol.Member{Key: "x-message-ttl", Value: int64(5000)})
+	subscribe := func(pattern string) transports.Subscription {
+		s, err := b.dial().Subscribe(b.ctx, transports.Fanout{
+			Exchange: x, Type: "topic", Durable: true, RoutingKey: pattern, Queue: b.Name(), Arguments: args, Exclusive: true,
+		})
+		if err != nil {
+			b.Fatalf("Subscribe: %v", err)
+		}
+		return s
+	}
+	all, workers := subscribe("#"), subscribe("worker.#")
+	for _, key := range []string{"task.multi", "worker.heartbeat", "worker.offline"} {
+		send(key)
+	}
+	for s, want := range map[transports.Subscription][]string{
+		all: {"task.multi", "worker.heartbeat", "worker.offline"}, workers: {"worker.heartbeat", "worker.offline"},
+	} {
+		for _, key := range want {
+			m := b.next(s)
+			b.same(m, text(key))
+			if m.Exchange != x || m.RoutingKey != key {
+				b.Errorf("came from %q by %q, want %q by %q", m.Exchange, m.RoutingKey, x, key)
+			}
+		}
+	}
+}
+
+// next is what a subscription hears next; something must come.
+func (b *bench) next(s transports.Subscription) protocol.Message {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, b.patience())
+	defer cancel()
+	m, err := s.Next(ctx)
+	if err != nil {
+		b.Fatalf("Next: %v", err)
+	}
+	return m
+}

@@ -86,6 +86,7 @@ func Run(t *testing.T, f Factory) {
 		{"a missing queue without Create is waited for", waitedFor},
 		{"an existing queue is not redeclared", notRedeclared},
 		{"a broadcast reaches every subscription", fanout},
+		{"a broadcast of a topic reaches who listens to its key", events},
 		{"a cancelled Next loses nothing and a closed subscription ends", fanoutEnds},
 
 		{"a reply queue gets what is sent to its key and nothing else", replyQueue},
