@@ -20,6 +20,12 @@ type QueueAdmin interface {
 	// Peek is at most the next n messages, the next one first. They stay where they are, though a consumer
 	// may see them flagged as redelivered afterwards. Receipts are nil. A missing queue is an error wrapping ErrNoQueue.
 	Peek(ctx context.Context, name string, n int) ([]*Delivery, error)
+	// Transfer looks at the next n messages of a queue, in order, and moves those that pick chooses, byte for
+	// byte but for a count of deliveries, to the end of another queue, or deletes them when to is "". The
+	// others stay where they are, as after Peek. None is lost: one of which it is not known whether it arrived
+	// is in both queues. It returns how many were moved, with an error too. A missing queue is an error wrapping
+	// ErrNoQueue or, when it is the one to move to, ErrRefused.
+	Transfer(ctx context.Context, from, to string, n int, pick func(*Delivery) bool) (int, error)
 }
 
 // A QueueSize is what a queue holds.

@@ -2,7 +2,10 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -30,28 +33,95 @@ func (c *conn) Purge(ctx context.Context, name string) (int, error) {
 func (c *conn) Peek(ctx context.Context, name string, n int) ([]*transports.Delivery, error) {
 	return ask(ctx, c, "look into queue", name, func(ch *amqp.Channel) ([]*transports.Delivery, error) {
 		var out []*transports.Delivery
-		last := uint64(0)
-		for len(out) < n && ctx.Err() == nil {
-			d, ok, err := ch.Get(name, false)
-			if err != nil {
-				return nil, err // the channel is closed: all are back
-			}
-			if !ok {
-				break
-			}
-			last = d.DeliveryTag
-			seen := deliveryOf(&d)
-			seen.Queue = name
-			if k, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && k > 0 && k < 1<<31 {
-				seen.Count = int(k) + 1 // also of the queue it was moved here from
-			}
-			out = append(out, seen)
+		err := visit(ctx, ch, name, n, func(d *amqp.Delivery) (bool, error) {
+			out = append(out, shown(d, name))
+			return false, nil
+		})
+		if err != nil {
+			return nil, err
 		}
-		if last == 0 {
-			return nil, nil
-		}
-		return out, ch.Nack(last, true, true)
+		return out, nil
 	})
+}
+
+// Transfer publishes each chosen message, and acks it when the broker has confirmed.
+func (c *conn) Transfer(ctx context.Context, from, to string, n int, pick func(*transports.Delivery) bool) (int, error) {
+	if err := short("queue name", to); err != nil {
+		return 0, err
+	}
+	var moved atomic.Int64
+	var mu sync.Mutex
+	over := false // guarded by mu: after our return pick is not called any more
+	defer func() { mu.Lock(); over = true; mu.Unlock() }()
+	choose := func(d *amqp.Delivery) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return !over && pick(shown(d, from))
+	}
+	_, err := ask(ctx, c, "move messages of queue", from, func(ch *amqp.Channel) (struct{}, error) {
+		return struct{}{}, visit(ctx, ch, from, n, func(d *amqp.Delivery) (bool, error) {
+			if !choose(d) {
+				return false, nil
+			}
+			if to != "" {
+				m := republishing(d)
+				delete(m.Headers, deliveryCount)
+				if m.UserId != c.user {
+					m.UserId = ""
+				}
+				if err := c.pub.publish(ctx, outgoing{key: to, mandatory: true, message: m}); err != nil {
+					return false, err
+				}
+			}
+			moved.Add(1)
+			return true, nil
+		})
+	})
+	return int(moved.Load()), err
+}
+
+// visit takes up to n messages, acks those of which f says so, and gives the others back to their old places.
+func visit(ctx context.Context, ch *amqp.Channel, name string, n int, f func(*amqp.Delivery) (bool, error)) error {
+	kept := uint64(0)
+	var err error
+	for range n {
+		if ctx.Err() != nil {
+			break
+		}
+		d, ok, got := ch.Get(name, false)
+		if got != nil {
+			return got // the channel is closed: all are back
+		}
+		if !ok {
+			break
+		}
+		done, failed := f(&d)
+		switch {
+		case failed != nil:
+			kept, err = d.DeliveryTag, failed
+		case done:
+			err = ch.Ack(d.DeliveryTag, false)
+		default:
+			kept = d.DeliveryTag
+		}
+		if err != nil {
+			break
+		}
+	}
+	if kept > 0 {
+		err = errors.Join(err, ch.Nack(kept, true, true))
+	}
+	return err
+}
+
+// shown is a message as it is looked at in a queue. Its count is also that of the queue it was moved from.
+func shown(d *amqp.Delivery, queue string) *transports.Delivery {
+	out := deliveryOf(d)
+	out.Queue = queue
+	if k, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && k > 0 && k < 1<<31 {
+		out.Count = int(k) + 1
+	}
+	return out
 }
 
 // ask runs f on a channel of its own while ctx and the connection last.

@@ -65,19 +65,104 @@ func (c *conn) Peek(ctx context.Context, name string, n int) ([]*transports.Deli
 				return err
 			}
 			for i := len(raws) - 1; i >= 0; i-- {
-				d := &transports.Delivery{Queue: name}
-				d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope([]byte(raws[i]), protocol.Limits{})
-				if d.Malformed != nil {
-					d.Message.Body = []byte(raws[i])
-				} else if d.Redelivered {
-					d.Message.Headers.Delete("redelivered")
-				}
-				out = append(out, d)
+				out = append(out, shown([]byte(raws[i]), name))
 			}
 		}
 		return nil
 	})
 	return out, err
+}
+
+// transferPage is how many messages Transfer reads at a time.
+const transferPage = 100
+
+// Transfer removes and pushes each chosen message in one step: to the list of its priority, as a sender would.
+func (c *conn) Transfer(ctx context.Context, from, to string, n int, pick func(*transports.Delivery) bool) (int, error) {
+	moved := 0
+	for _, list := range c.t.set.lists(from) {
+		for stay := 0; n > 0; { // messages at the end that stay where they are
+			var raws []string
+			err := c.administer(ctx, "look into queue", func(ctx context.Context) (err error) {
+				page := min(n, transferPage)
+				raws, err = c.main.LRange(ctx, list, -int64(stay+page), -int64(stay)-1).Result()
+				return err
+			})
+			if err != nil {
+				return moved, err
+			}
+			for i := len(raws) - 1; i >= 0; i-- {
+				raw := []byte(raws[i])
+				d := shown(raw, from)
+				n--
+				if !pick(d) {
+					stay++
+					continue
+				}
+				done, err := c.transferOne(ctx, list, to, d, raw)
+				if err != nil {
+					return moved, err
+				}
+				if done {
+					moved++
+				}
+			}
+			if len(raws) == 0 {
+				break
+			}
+		}
+	}
+	return moved, nil
+}
+
+func (c *conn) transferOne(ctx context.Context, list, to string, d *transports.Delivery, raw []byte) (done bool, err error) {
+	target := ""
+	if to != "" {
+		priority := 0
+		if p := d.Message.Properties.Priority; p != nil {
+			priority = *p
+		}
+		target = c.t.set.listFor(to, priority)
+	}
+	err = c.administer(ctx, "move", func(ctx context.Context) error {
+		if c.plain.Load() {
+			done, err = c.plainTransfer(ctx, list, target, raw)
+			return err
+		}
+		keys := []string{list}
+		if target != "" {
+			keys = append(keys, target)
+		}
+		n, err := transferScript.Run(ctx, c.main, keys, raw).Int()
+		done = n == 1
+		return err
+	})
+	return done, err
+}
+
+// plainTransfer pushes before it removes, in one transaction: a message that somebody took meanwhile is doubled.
+func (c *conn) plainTransfer(ctx context.Context, list, target string, raw []byte) (bool, error) {
+	var removed *redis.IntCmd
+	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		if target != "" {
+			p.LPush(ctx, target, raw)
+		}
+		removed = p.LRem(ctx, list, -1, raw)
+		return nil
+	})
+	return err == nil && removed.Val() > 0, err
+}
+
+// shown is a message as it is looked at in a queue.
+func shown(raw []byte, queue string) *transports.Delivery {
+	d := &transports.Delivery{Queue: queue}
+	d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(raw, protocol.Limits{})
+	switch {
+	case d.Malformed != nil:
+		d.Message.Body = raw
+	case d.Redelivered:
+		d.Message.Headers.Delete("redelivered")
+	}
+	return d
 }
 
 func (c *conn) administer(ctx context.Context, what string, do func(context.Context) error) error {

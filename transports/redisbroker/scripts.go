@@ -131,3 +131,12 @@ var unlockScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
 `)
+
+// transferScript moves one message of a list, the next of those equal to it, to the end of another list, or
+// deletes it. KEYS list, target (none: delete). ARGV text. Answers whether it was there.
+var transferScript = redis.NewScript(`
+if KEYS[2] then redis.call('LLEN', KEYS[2]) end
+if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
+if KEYS[2] then redis.call('LPUSH', KEYS[2], ARGV[1]) end
+return 1
+`)

@@ -2,6 +2,7 @@ package transporttest
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/stalkworker/stalk/transports"
 )
@@ -116,7 +117,8 @@ func noQueue(b *bench) {
 	_, size := a.QueueSize(b.ctx, missing)
 	_, purged := a.Purge(b.ctx, missing)
 	_, seen := a.Peek(b.ctx, missing, 1)
-	for what, err := range map[string]error{"QueueSize": size, "Purge": purged, "Peek": seen} {
+	_, moved := a.Transfer(b.ctx, missing, "", 1, func(*transports.Delivery) bool { return true })
+	for what, err := range map[string]error{"QueueSize": size, "Purge": purged, "Peek": seen, "Transfer": moved} {
 		switch {
 		case b.AnyQueue && err != nil:
 			b.Errorf("%s of a queue nobody made: %v, want nil where every name is a queue", what, err)
@@ -132,4 +134,49 @@ func noQueue(b *bench) {
 	if _, err := a.QueueSize(b.ctx, q); !errors.Is(err, transports.ErrDisconnected) {
 		b.Errorf("QueueSize after Close: %v, want ErrDisconnected", err)
 	}
+}
+
+func transfer(b *bench) {
+	c, from, to := b.dial(), b.Name(), b.Name()
+	b.create(c, transports.Queue{Name: from})
+	b.create(c, transports.Queue{Name: to})
+	b.send(c, from, numbered(6)...)
+	a := b.admin(c)
+	b.wantReady(a, from, 6)
+	pick := func(bodies ...string) func(*transports.Delivery) bool {
+		return func(d *transports.Delivery) bool { return slices.Contains(bodies, string(d.Message.Body)) }
+	}
+	if n, err := a.Transfer(b.ctx, from, to, 4, pick("m001", "m003", "m005")); err != nil || n != 2 {
+		b.Fatalf("Transfer = %d, %v; want the two of the first four", n, err)
+	}
+	if n, err := a.Transfer(b.ctx, from, "", 100, pick("m002")); err != nil || n != 1 {
+		b.Fatalf("Transfer to nowhere = %d, %v; want 1", n, err)
+	}
+	missing := b.Name()
+	switch n, err := a.Transfer(b.ctx, from, missing, 100, pick("m004")); {
+	case b.AnyQueue && (err != nil || n != 1):
+		b.Errorf("Transfer to a queue nobody made = %d, %v; want 1", n, err)
+	case b.AnyQueue:
+		if n, err := a.Transfer(b.ctx, missing, from, 1, pick("m004")); err != nil || n != 1 {
+			b.Errorf("Transfer back = %d, %v; want 1", n, err)
+		}
+	case !errors.Is(err, transports.ErrRefused) || n != 0:
+		b.Errorf("Transfer to a missing queue = %d, %v; want 0, ErrRefused", n, err)
+	}
+	b.wantReady(a, from, 3)
+	b.wantReady(a, to, 2)
+
+	k := b.consume(b.dial(), 10, to)
+	ds := b.receiveAll(k, 2)
+	b.wantBodies(ds, []string{"m001", "m003"})
+	b.same(ds[0].Message, text("m001"))
+	b.ack(ds...)
+	k = b.consume(b.dial(), 10, from)
+	ds = b.receiveAll(k, 3)
+	if b.AnyQueue {
+		b.wantSet(ds, []string{"m000", "m004", "m005"}) // m004 went there and back
+	} else {
+		b.wantBodies(ds, []string{"m000", "m004", "m005"})
+	}
+	b.ack(ds...)
 }

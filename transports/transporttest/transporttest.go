@@ -93,6 +93,7 @@ func Run(t *testing.T, f Factory) {
 		{"QueueSize counts what waits", queueSize},
 		{"Purge deletes what waits and counts it", purge},
 		{"Peek shows what waits and leaves it there", peek},
+		{"Transfer moves what is chosen and leaves the rest", transfer},
 		{"a missing queue is ErrNoQueue", noQueue},
 
 		{"Close returns what is unsettled to the next consumer", closeReturns},
