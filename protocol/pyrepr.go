@@ -17,6 +17,9 @@ func pyStr(v Value) string {
 	return pyRepr(v)
 }
 
+// PythonRepr is repr(v), as f-strings of Celery's answers to remote control hold it. It is as long as v is.
+func PythonRepr(v Value) string { return pyRepr(v) }
+
 // pyRepr is repr(v). What is nested beyond maxRepr levels is "...".
 func pyRepr(v Value) string {
 	var b strings.Builder

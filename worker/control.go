@@ -216,21 +216,6 @@ func okCommand(text protocol.Value) protocol.Value {
 	return protocol.ObjectOf(protocol.Member{Key: "ok", Value: text})
 }
 
-// strict refuses arguments, in Python's words, for the commands whose functions take none.
-func strict(name string, command Command) Command {
-	return func(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
-		for _, m := range args.Members() {
-			return nil, protocol.NewException("TypeError", fmt.Sprintf("%s() got an unexpected keyword argument '%s'", name, m.Key))
-		}
-		return command(ctx, n, args)
-	}
-}
-
-// missing is Python's TypeError for an argument that is not there.
-func missing(command, argument string) error {
-	return protocol.NewException("TypeError", fmt.Sprintf("%s() missing 1 required positional argument: '%s'", command, argument))
-}
-
 // names reads an argument that is a text or a list of texts (Celery's maybe_list). What is no text is left out.
 func names(v protocol.Value) []string {
 	switch v := v.(type) {

@@ -28,15 +28,18 @@ func commands() map[string]Command {
 		"registered":    registered,
 		"revoked":       listRevoked,
 		"query_task":    queryTask,
-		"active_queues": strict("active_queues", activeQueues),
+		"active_queues": activeQueues,
 		"stats":         nodeStats,
 		"conf":          conf,
 		"clock":         readClock,
-		"report":        strict("report", bugReport),
+		"report":        bugReport,
 		"hello":         hello,
 		"revoke":        revokeTasks,
 
 		"revoke_by_stamped_headers": revokeStamps,
+	}
+	for name, command := range table {
+		table[name] = bind(name, command)
 	}
 	for alias, name := range map[string]string{
 		"dump_active": "active", "dump_reserved": "reserved", "dump_schedule": "scheduled",
@@ -83,9 +86,9 @@ func scheduled(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 // registered lists the tasks: "name", or "name [rate_limit=10/m]" with the attributes asked for.
 func registered(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	asked, _ := args.Get("taskinfoitems")
-	items := names(asked)
-	if len(items) == 0 {
-		items = []string{"exchange", "routing_key", "rate_limit"}
+	items, err := infoItems(asked)
+	if err != nil {
+		return nil, err
 	}
 	builtins, _ := args.Get("builtins")
 	out := []protocol.Value{}
@@ -108,9 +111,39 @@ func registered(_ context.Context, n *Node, args *protocol.Object) (any, error) 
 	return out, nil
 }
 
+// infoItems reads taskinfoitems as Python's loop over it does: a text is its letters, what is no text and what
+// begins with an underscore is left out, and nothing twice.
+func infoItems(v protocol.Value) ([]string, error) {
+	if !protocol.Truthy(v) {
+		return []string{"exchange", "routing_key", "rate_limit"}, nil
+	}
+	var items []string
+	add := func(s string) {
+		if !strings.HasPrefix(s, "_") && !slices.Contains(items, s) {
+			items = append(items, s)
+		}
+	}
+	const most = 1000 // no task has as many attributes
+	switch v := v.(type) {
+	case string: // no attribute has a name of one letter
+	case []protocol.Value:
+		for _, name := range names(v[:min(len(v), most)]) {
+			add(name)
+		}
+	case *protocol.Object:
+		for _, m := range v.Members()[:min(v.Len(), most)] {
+			add(m.Key)
+		}
+	default:
+		return nil, protocol.NewException("TypeError", fmt.Sprintf("'%s' object is not iterable", protocol.TypeName(v)))
+	}
+	return items, nil
+}
+
 // attribute is a task's attribute as Python prints it; what is None there, or has no meaning here, is left out.
 func attribute(cfg *Config, h handlers.Handler, item string) (string, bool) {
 	o := h.Options()
+	always := true
 	yes := func(b bool) (string, bool) { return protocol.Repr(b), true }
 	limit := func(own, otherwise time.Duration) (string, bool) {
 		d := cmp.Or(own, otherwise)
@@ -134,6 +167,18 @@ func attribute(cfg *Config, h handlers.Handler, item string) (string, bool) {
 		return yes(o.StoreErrors || cfg.StoreErrors)
 	case "track_started":
 		return yes(*cmp.Or(o.TrackStarted, &cfg.TrackStarted))
+	case "acks_on_failure":
+		return yes(*cmp.Or(o.AckOnFailure, cfg.AckOnFailure, &always))
+	case "acks_on_timeout":
+		return yes(*cmp.Or(o.AckOnTimeout, cfg.AckOnTimeout, &always))
+	case "acks_on_failure_or_timeout":
+		return yes(*cmp.Or(o.AckOnFailure, cfg.AckOnFailure, &always) && *cmp.Or(o.AckOnTimeout, cfg.AckOnTimeout, &always))
+	case "send_events", "trail":
+		return yes(true)
+	case "store_eager_result", "retry_on_worker_lost":
+		return yes(false)
+	case "resultrepr_maxsize":
+		return "1024", true
 	case "serializer":
 		return cmp.Or(cfg.Encoding.Serializer, "json"), true
 	case "time_limit":
@@ -150,9 +195,12 @@ func listRevoked(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 
 // queryTask says of each id that is here: running, waiting for a time, or on its way.
 func queryTask(_ context.Context, n *Node, args *protocol.Object) (any, error) {
-	asked, ok := args.Get("ids")
-	if !ok {
-		return nil, missing("query_task", "ids")
+	asked, _ := args.Get("ids")
+	if asked == nil {
+		return nil, protocol.NewException("TypeError", "'NoneType' object is not iterable")
+	}
+	if err := hashable(asked); err != nil {
+		return nil, err
 	}
 	wanted := map[string]bool{}
 	for _, id := range names(asked) {
@@ -314,10 +362,7 @@ func bugReport(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 
 // hello answers a starting node (mingle) with the revoked ids, oldest first, and takes its own.
 func hello(_ context.Context, n *Node, args *protocol.Object) (any, error) {
-	v, ok := args.Get("from_node")
-	if !ok {
-		return nil, missing("hello", "from_node")
-	}
+	v, _ := args.Get("from_node")
 	if v == n.cfg.Node {
 		return nil, nil
 	}

@@ -15,9 +15,9 @@ import (
 // REVOKED at once. A task that is over or begun keeps its state. Ending a running task (terminate) is not
 // offered: the caller is told, after the ids are flagged.
 func revokeTasks(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
-	asked, ok := args.Get("task_id")
-	if !ok {
-		return nil, missing("revoke", "task_id")
+	asked, _ := args.Get("task_id")
+	if err := hashable(asked); err != nil {
+		return nil, err
 	}
 	ids := names(asked)
 	slices.Sort(ids)
@@ -51,16 +51,18 @@ func revokeTasks(ctx context.Context, n *Node, args *protocol.Object) (any, erro
 	if terminate, _ := args.Get("terminate"); protocol.Truthy(terminate) {
 		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the ids are flagged as revoked")
 	}
+	for i, id := range protocol.MaybeList(asked) { // Python flags the texts and fails at the words about them
+		if _, ok := id.(string); !ok {
+			return nil, protocol.NewException("TypeError", fmt.Sprintf("sequence item %d: expected str instance, %s found", i, protocol.TypeName(id)))
+		}
+	}
 	return okCommand("tasks " + pythonSet(ids) + " flagged as revoked"), nil
 }
 
 // revokeStamps is `control revoke_by_stamped_headers`: tasks that bear one of the values of one of the stamps
 // will not run here, whether they wait already or come later. Running ones are not ended, as with revoke.
 func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error) {
-	asked, ok := args.Get("headers")
-	if !ok {
-		return nil, missing("revoke_by_stamped_headers", "headers")
-	}
+	asked, _ := args.Get("headers")
 	headers, ok := asked.(*protocol.Object)
 	if list, isList := asked.([]protocol.Value); isList { // "name=value", as the command line sends them
 		headers, ok = &protocol.Object{}, true
@@ -87,17 +89,14 @@ func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error
 	if terminate, _ := args.Get("terminate"); protocol.Truthy(terminate) {
 		return nil, protocol.NewException("NotImplementedError", "terminate: a running task is not ended here; the headers are flagged as revoked")
 	}
-	return okCommand("headers " + protocol.Repr(headers) + " flagged as revoked, but not terminated"), nil
+	return okCommand("headers " + protocol.PythonRepr(headers) + " flagged as revoked, but not terminated"), nil
 }
 
 // pythonSet is the repr of a set of texts.
 func pythonSet(ids []string) string {
-	if len(ids) == 0 {
-		return "set()"
-	}
-	parts := make([]string, len(ids))
+	set := make(protocol.Set, len(ids))
 	for i, id := range ids {
-		parts[i] = protocol.Repr(id)
+		set[i] = id
 	}
-	return "{" + strings.Join(parts, ", ") + "}"
+	return protocol.PythonRepr(set)
 }
