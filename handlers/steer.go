@@ -17,7 +17,10 @@ var ErrIgnore = errors.New("handlers: ignore")
 var (
 	ErrSoftLimit = errors.New("handlers: soft time limit exceeded") // returned uncaught: SoftTimeLimitExceeded()
 	ErrShutdown  = errors.New("handlers: worker is shutting down")  // the task runs again elsewhere
-	ErrLost      = errors.New("handlers: abandoned")                // hard limit passed or revoked with terminate: nobody waits for the result
+	ErrLost      = errors.New("handlers: abandoned")                // hard limit passed: nobody waits for the result
+
+	// ErrTerminated: the task was revoked with terminate. Its caller was told REVOKED; what the handler returns is dropped.
+	ErrTerminated = errors.New("handlers: terminated")
 )
 
 // RetryError asks for another run of the task. It counts against Options.Retry.Max; past that the task fails

@@ -73,7 +73,7 @@ func TestLimitsOfMessageHandlerAndWorker(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			j := &job{task: &tt.task, handler: h.With(tt.options), delivery: &transports.Delivery{}}
-			if soft, hard := j.limits(&tt.cfg); soft != tt.soft || hard != tt.hard {
+			if soft, hard := j.limits(&tt.cfg, newTimeLimits()); soft != tt.soft || hard != tt.hard {
 				t.Errorf("limits = %v, %v; want %v, %v", soft, hard, tt.soft, tt.hard)
 			}
 		})

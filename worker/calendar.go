@@ -23,11 +23,11 @@ type calendar struct {
 func newCalendar() *calendar { return &calendar{wake: make(chan struct{}, 1)} }
 
 // hold keeps j until its due time. eta says that this is the time its sender wants; else it waits for its
-// turn by the rate limit.
-func (c *calendar) hold(j *job, due time.Time, eta bool) {
+// turn by the rate limit, and turn is the generation of that.
+func (c *calendar) hold(j *job, due time.Time, eta bool, turn int) {
 	c.mu.Lock()
 	c.next++
-	heap.Push(&c.jobs, held{j, due, c.next, eta})
+	heap.Push(&c.jobs, held{j, due, c.next, eta, turn})
 	if eta {
 		c.etas++
 	}
@@ -149,11 +149,48 @@ func (c *calendar) drain() []*job {
 	return jobs
 }
 
+// void counts the jobs of the task that wait for a turn of another generation.
+func (c *calendar) void(name string, generation int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, h := range c.jobs {
+		if h.void(name, generation) {
+			n++
+		}
+	}
+	return n
+}
+
+// retime gives such jobs the turns at, in the order in which they were due. One of them has more jobs or fewer
+// than when they were counted: what is left over of either stays as it is.
+func (c *calendar) retime(name string, at []time.Time, generation int) {
+	c.mu.Lock()
+	sort.Sort(c.jobs) // a sorted slice is a heap
+	for i := range c.jobs {
+		if len(at) > 0 && c.jobs[i].void(name, generation) {
+			c.jobs[i].due, c.jobs[i].turn = at[0], generation
+			at = at[1:]
+		}
+	}
+	heap.Init(&c.jobs)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
 type held struct {
-	job *job
-	due time.Time
-	seq uint64
-	eta bool
+	job  *job
+	due  time.Time
+	seq  uint64
+	eta  bool
+	turn int // of one that waits for the rate limit: the generation of its turn
+}
+
+func (h held) void(name string, generation int) bool {
+	return !h.eta && h.turn != generation && h.job.task.Name == name
 }
 
 type jobHeap []held

@@ -19,6 +19,7 @@ import (
 // Control is Celery's default.
 type Control struct {
 	Off       bool          // worker_enable_remote_control: false
+	ReadOnly  bool          // questions are answered, orders refused; Commands of the program count as orders
 	Exchange  string        // control_exchange; "": celery
 	Exclusive *bool         // control_queue_exclusive; nil: true
 	TTL       time.Duration // control_queue_ttl; 0: 300 s
@@ -151,6 +152,9 @@ func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Mes
 	defer cancel()
 	c.log.Debug("remote control", "method", r.Method, "reply", r.ReplyTo != nil)
 	value, err := c.execute(ctx, r)
+	if errors.Is(err, errNoReply) {
+		return
+	}
 	if err != nil {
 		c.complain(r.Method, err)
 		value = failedCommand(err)
@@ -182,6 +186,9 @@ func (c *control) execute(ctx context.Context, r protocol.ControlRequest) (value
 	if !ok {
 		return nil, errUnknownCommand(r.Method)
 	}
+	if c.cfg.Control.ReadOnly && !harmless[r.Method] {
+		return nil, protocol.NewException("PermissionError", fmt.Sprintf("remote control of %s is read-only: %s is refused", c.cfg.Node, r.Method))
+	}
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("a remote control command panicked", "method", r.Method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
@@ -212,25 +219,12 @@ func failedCommand(err error) protocol.Value {
 	return protocol.ObjectOf(protocol.Member{Key: "error", Value: protocol.FromError(err).Repr()})
 }
 
-func okCommand(text protocol.Value) protocol.Value {
-	return protocol.ObjectOf(protocol.Member{Key: "ok", Value: text})
+func errorCommand(text string) protocol.Value {
+	return protocol.ObjectOf(protocol.Member{Key: "error", Value: text})
 }
 
-// names reads an argument that is a text or a list of texts (Celery's maybe_list). What is no text is left out.
-func names(v protocol.Value) []string {
-	switch v := v.(type) {
-	case string:
-		return []string{v}
-	case []protocol.Value:
-		var out []string
-		for _, e := range v {
-			if s, ok := e.(string); ok {
-				out = append(out, s)
-			}
-		}
-		return out
-	}
-	return nil
+func okCommand(text protocol.Value) protocol.Value {
+	return protocol.ObjectOf(protocol.Member{Key: "ok", Value: text})
 }
 
 // faults are the mistakes in a Control, for New.

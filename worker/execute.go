@@ -21,6 +21,7 @@ type executor struct {
 	ledger  *ledger
 	meter   *meter
 	settler *settler
+	times   *timeLimits
 	pid     int
 }
 
@@ -38,7 +39,7 @@ type panicked struct {
 }
 
 // run executes the job's handler under its limits. ended is nil when the handler has returned; else it
-// is closed when a handler that was abandoned at its hard limit returns.
+// is closed when a handler that was abandoned, at its hard limit or by terminate, returns.
 func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended <-chan struct{}) {
 	began := time.Now()
 	if !e.ackEarly(settle, j) {
@@ -52,9 +53,9 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 
 	ctx, cancel := context.WithCancelCause(work)
 	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1)}
-	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j), host)
+	soft, hard := j.limits(e.cfg, e.times)
+	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j, soft, hard), host)
 
-	soft, hard := j.limits(e.cfg)
 	if soft > 0 {
 		t := time.AfterFunc(soft, func() {
 			e.log.Warn(fmt.Sprintf("Soft time limit (%ss) exceeded for %s", seconds(soft), label(j.task)), taskAttrs(j.task)...)
@@ -88,6 +89,10 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		cancel(handlers.ErrLost)
 		host.close()
 		out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done
+	case signum := <-j.killed():
+		cancel(handlers.ErrTerminated)
+		host.close()
+		out, ended = outcome{kind: terminated, signum: signum}, done
 	case <-settle.Done(): // the ladder is at its end and the handler does not stop
 		cancel(handlers.ErrShutdown)
 		host.close()
@@ -147,9 +152,8 @@ func caught(v any) *panicked {
 	}
 }
 
-func (e *executor) info(j *job) handlers.Info {
+func (e *executor) info(j *job, soft, hard time.Duration) handlers.Info {
 	t, d := j.task, j.delivery
-	soft, hard := j.limits(e.cfg)
 	return handlers.Info{
 		ID: t.ID, Name: t.Name, RootID: t.RootID, ParentID: t.ParentID, Group: t.Group,
 		Queue: d.Queue, Exchange: t.Exchange, RoutingKey: t.RoutingKey, Node: e.cfg.Node,

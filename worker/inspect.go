@@ -20,7 +20,37 @@ import (
 
 // commands is the table of remote control: Celery's names, with the aliases it takes.
 func commands() map[string]Command {
-	table := map[string]Command{
+	table := orders()
+	maps.Copy(table, questions())
+	for name, command := range table {
+		table[name] = bind(name, command)
+	}
+	for alias, name := range aliases {
+		table[alias] = table[name]
+	}
+	return table
+}
+
+var aliases = map[string]string{
+	"dump_active": "active", "dump_reserved": "reserved", "dump_schedule": "scheduled",
+	"dump_tasks": "registered", "dump_revoked": "revoked", "dump_conf": "conf",
+}
+
+// harmless are the commands that a read-only node carries out: the questions, and what only makes monitors see it.
+var harmless = func() map[string]bool {
+	names := map[string]bool{"heartbeat": true, "election": true}
+	for name := range questions() {
+		names[name] = true
+	}
+	for alias := range aliases {
+		names[alias] = true
+	}
+	return names
+}()
+
+// questions are the commands that change nothing.
+func questions() map[string]Command {
+	return map[string]Command{
 		"ping":          ping,
 		"active":        active,
 		"reserved":      reserved,
@@ -34,20 +64,10 @@ func commands() map[string]Command {
 		"clock":         readClock,
 		"report":        bugReport,
 		"hello":         hello,
-		"revoke":        revokeTasks,
-
-		"revoke_by_stamped_headers": revokeStamps,
+		"memsample":     memsample,
+		"memdump":       memdump,
+		"objgraph":      objgraph,
 	}
-	for name, command := range table {
-		table[name] = bind(name, command)
-	}
-	for alias, name := range map[string]string{
-		"dump_active": "active", "dump_reserved": "reserved", "dump_schedule": "scheduled",
-		"dump_tasks": "registered", "dump_revoked": "revoked", "dump_conf": "conf",
-	} {
-		table[alias] = table[name]
-	}
-	return table
 }
 
 func ping(context.Context, *Node, *protocol.Object) (any, error) { return okCommand("pong"), nil }
@@ -98,7 +118,7 @@ func registered(_ context.Context, n *Node, args *protocol.Object) (any, error) 
 		}
 		var parts []string
 		for _, item := range items {
-			if text, ok := attribute(n.cfg, h, item); ok {
+			if text, ok := n.attribute(h, item); ok {
 				parts = append(parts, item+"="+text)
 			}
 		}
@@ -141,8 +161,8 @@ func infoItems(v protocol.Value) ([]string, error) {
 }
 
 // attribute is a task's attribute as Python prints it; what is None there, or has no meaning here, is left out.
-func attribute(cfg *Config, h handlers.Handler, item string) (string, bool) {
-	o := h.Options()
+func (n *Node) attribute(h handlers.Handler, item string) (string, bool) {
+	cfg, o, limits := n.cfg, h.Options(), n.times.of(h)
 	always := true
 	yes := func(b bool) (string, bool) { return protocol.Repr(b), true }
 	limit := func(own, otherwise time.Duration) (string, bool) {
@@ -153,6 +173,9 @@ func attribute(cfg *Config, h handlers.Handler, item string) (string, bool) {
 	case "name":
 		return h.Name(), true
 	case "rate_limit":
+		if ordered, ok := n.limiter.ordered(h.Name()); ok {
+			return pythonText(ordered), ordered != nil
+		}
 		return o.Rate, o.Rate != ""
 	case "max_retries":
 		n, unlimited := o.Retry.Limit()
@@ -182,9 +205,9 @@ func attribute(cfg *Config, h handlers.Handler, item string) (string, bool) {
 	case "serializer":
 		return cmp.Or(cfg.Encoding.Serializer, "json"), true
 	case "time_limit":
-		return limit(o.HardLimit, cfg.HardLimit)
+		return limit(limits.hard, cfg.HardLimit)
 	case "soft_time_limit":
-		return limit(o.SoftLimit, cfg.SoftLimit)
+		return limit(limits.soft, cfg.SoftLimit)
 	}
 	return "", false
 }
@@ -222,7 +245,7 @@ func queryTask(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 
 func activeQueues(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 	out := []protocol.Value{}
-	for _, q := range n.cfg.Queues {
+	for _, q := range n.queues.list() {
 		out = append(out, queueRow(q))
 	}
 	return out, nil
@@ -266,9 +289,11 @@ func queueRow(q transports.Queue) protocol.Value {
 }
 
 // nodeStats is `inspect stats`: every key of a Python worker, with what is true here. pool.processes has one
-// element for each slot, because monitors count them.
+// element for each slot there is now, because monitors count them; max-concurrency is what the node was started
+// with, as in Celery.
 func nodeStats(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
-	slots := make([]protocol.Value, n.cfg.Concurrency)
+	now, _ := n.slots.size()
+	slots := make([]protocol.Value, now)
 	for i := range slots {
 		slots[i] = int64(n.pid)
 	}
@@ -283,7 +308,7 @@ func nodeStats(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 		}
 		return d.Seconds()
 	}
-	return protocol.ObjectOf(
+	row := protocol.ObjectOf(
 		protocol.Member{Key: "total", Value: total},
 		protocol.Member{Key: "pid", Value: int64(n.pid)},
 		protocol.Member{Key: "clock", Value: strconv.FormatInt(n.clock.now(), 10)},
@@ -297,10 +322,14 @@ func nodeStats(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 			protocol.Member{Key: "timeouts", Value: []protocol.Value{limit(n.cfg.SoftLimit), limit(n.cfg.HardLimit)}},
 			protocol.Member{Key: "writes", Value: "N/A"},
 		)},
-		protocol.Member{Key: "broker", Value: brokerRow(n.cfg.Transport.String())},
-		protocol.Member{Key: "prefetch_count", Value: int64(n.window())},
-		protocol.Member{Key: "rusage", Value: usage()},
-	), nil
+	)
+	if n.autoscaler != nil {
+		row.Set("autoscaler", n.autoscaler.info())
+	}
+	row.Set("broker", brokerRow(n.cfg.Transport.String()))
+	row.Set("prefetch_count", int64(n.window()))
+	row.Set("rusage", usage())
+	return row, nil
 }
 
 // brokerRow takes the broker's address apart, which holds no password.
@@ -368,6 +397,9 @@ func hello(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	}
 	now := time.Now()
 	theirs, _ := args.Get("revoked")
+	if n.cfg.Control.ReadOnly {
+		theirs = nil
+	}
 	for i, id := range revokedIDs(theirs) {
 		if i == revokedMax {
 			break

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,11 +26,12 @@ type intake struct {
 
 func newIntake(w *Worker, work, settle context.Context) *intake {
 	in := &intake{w: w, work: work, settle: settle, wake: make(chan struct{}, 1)}
-	w.slots.edge = in.nudge
+	w.slots.edge, w.queues.changed = in.nudge, in.nudge
 	return in
 }
 
-// nudge makes intake look again: a due job took the last slot, a slot is free again, a job is held.
+// nudge makes intake look again: a due job took the last slot, a slot is free again, a job is held, other queues
+// are wanted.
 func (in *intake) nudge() {
 	select {
 	case in.wake <- struct{}{}:
@@ -62,8 +64,10 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 	log := in.w.log
 	window := in.window()
 	var consumer transports.Consumer
+	have := in.w.queues.trusted()
+	version := -1 // of the set that the consumer follows
 	for attempt := 0; ; attempt++ {
-		c, err := conn.Consume(ctx, in.w.cfg.Queues, window)
+		c, err := conn.Consume(ctx, have, window)
 		if err == nil {
 			consumer = c
 			break
@@ -95,6 +99,14 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 			}
 			window = want
 		}
+		if wanted := in.w.queues.revision(); wanted != version {
+			var err error
+			if have, err = in.follow(ctx, consumer, have); err != nil {
+				return
+			}
+			version = wanted
+			continue
+		}
 		d, err := in.receive(ctx, consumer)
 		switch {
 		case err == nil && d != nil:
@@ -108,6 +120,45 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 			sleep(ctx, jitter(time.Second))
 		}
 	}
+}
+
+// follow makes the consumer take from the wanted queues: first it drops what is wanted no longer, then it adds what is
+// new, one after the other, so that a queue the broker refuses is known by its name and given up. It returns
+// what is consumed now, and an error when the connection is of no use any more.
+func (in *intake) follow(ctx context.Context, c transports.Consumer, have []transports.Queue) ([]transports.Queue, error) {
+	all := in.w.queues.list()
+	among := func(list []transports.Queue, name string) bool {
+		return slices.ContainsFunc(list, func(q transports.Queue) bool { return q.Name == name })
+	}
+	kept := slices.DeleteFunc(slices.Clone(have), func(q transports.Queue) bool { return !among(all, q.Name) })
+	if len(kept) < len(have) {
+		if err := c.SetQueues(ctx, kept); err != nil {
+			return have, err
+		}
+	}
+	for _, q := range all {
+		if among(kept, q.Name) {
+			continue
+		}
+		err := c.SetQueues(ctx, append(slices.Clone(kept), q))
+		switch {
+		case err == nil:
+			kept = append(kept, q)
+			in.w.queues.trust(q.Name)
+			in.w.log.Info("Started consuming from " + printable(q.Name))
+		case ctx.Err() != nil:
+			return kept, err
+		case errors.Is(err, transports.ErrDisconnected):
+			if in.w.queues.strike(q.Name) {
+				in.w.log.Error("the connection breaks over a queue again and again; it is given up", "queue", q.Name, "err", err)
+			}
+			return kept, err
+		default:
+			in.w.log.Error("cannot consume from a queue that remote control added; it is given up", "queue", q.Name, "err", err)
+			in.w.queues.cancel(q.Name)
+		}
+	}
+	return kept, nil
 }
 
 // receive waits for a free slot and then for a message. nil and no error: look again.
@@ -130,16 +181,17 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 
 // window is how many messages may be unsettled: what runs and settles, and what is held for its eta,
 // rounded up so that it does not change with every held job.
-func (in *intake) window() int { return windowFor(&in.w.cfg, in.w.calendar.waitingForETA()) }
+func (in *intake) window() int { return in.w.window() }
 
-func windowFor(cfg *Config, held int) int {
+func windowFor(slots, prefetch, held int) int {
 	const step = 16
-	return cfg.Concurrency*cfg.Prefetch + (held+step-1)/step*step
+	return max(1, slots*prefetch) + (held+step-1)/step*step
 }
 
 // begin gives the delivery a slot and a goroutine.
 func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
 	in.w.stats.received.Add(1)
+	in.w.autoscaler.arrived()
 	j := &job{delivery: d, received: time.Now()}
 	in.w.meter.took(j)
 	if d.Redelivered {
@@ -159,7 +211,7 @@ func (in *intake) due(ctx context.Context, j *job) {
 		return
 	}
 	if !in.w.slots.acquire(ctx) {
-		in.w.calendar.hold(j, time.Now(), false) // drained with the rest
+		in.w.calendar.hold(j, time.Now(), true, 0) // drained with the rest
 		return
 	}
 	in.w.roster.task(func() { in.admit(j) })

@@ -51,9 +51,18 @@ func (j *job) storesErrors(cfg *Config) bool {
 	return !j.ignored(cfg) || j.handler.Options().StoreErrors || cfg.StoreErrors
 }
 
-// limits are the time limits of this run: header, else handler, else worker, each for itself. 0 is none.
-func (j *job) limits(cfg *Config) (soft, hard time.Duration) {
-	o := j.handler.Options()
+// killed hears of terminate.
+func (j *job) killed() <-chan int {
+	if j.entry == nil {
+		return nil
+	}
+	return j.entry.kill
+}
+
+// limits are the time limits of this run: header, else remote control or handler, else worker, each for itself. 0
+// is none.
+func (j *job) limits(cfg *Config, l *timeLimits) (soft, hard time.Duration) {
+	o := l.of(j.handler)
 	first := func(ds ...time.Duration) time.Duration {
 		for _, d := range ds {
 			if d > 0 {
@@ -62,5 +71,5 @@ func (j *job) limits(cfg *Config) (soft, hard time.Duration) {
 		}
 		return 0
 	}
-	return first(j.task.SoftLimit, o.SoftLimit, cfg.SoftLimit), first(j.task.HardLimit, o.HardLimit, cfg.HardLimit)
+	return first(j.task.SoftLimit, o.soft, cfg.SoftLimit), first(j.task.HardLimit, o.hard, cfg.HardLimit)
 }

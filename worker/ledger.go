@@ -33,6 +33,9 @@ type entry struct {
 	began   time.Time      // of running
 	acked   bool           // early
 	again   bool           // redelivered; known once it runs
+	doomed  bool           // terminate came before the run began
+	signum  int            // of terminate
+	kill    chan int       // capacity 1: the signum of terminate, for a run that has begun
 	settled bool           // valid once done is closed: the effects are safe
 	done    chan struct{}  // closed when the run has left
 }
@@ -53,17 +56,21 @@ func (l *ledger) enter(t *protocol.Task) (mine, other *entry) {
 	if e := l.entries[key]; e != nil {
 		return nil, e
 	}
-	e := &entry{key: key, name: t.Name, id: t.ID, task: t, done: make(chan struct{})}
+	e := &entry{key: key, name: t.Name, id: t.ID, task: t, kill: make(chan int, 1), done: make(chan struct{})}
 	l.entries[key] = e
 	return e, nil
 }
 
-// start marks the run as executing.
-func (l *ledger) start(e *entry) {
+// start marks the run as executing, unless it was terminated before it began: then it must not run, and signum says
+// by which signal.
+func (l *ledger) start(e *entry) (signum int, doomed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e == nil {
-		return
+		return 0, false
+	}
+	if e.doomed {
+		return e.signum, true
 	}
 	e.running, e.began = true, time.Now()
 	name := e.task.Display()
@@ -71,6 +78,42 @@ func (l *ledger) start(e *entry) {
 		name = e.name // shadows are the callers' choice; names are of our registry
 	}
 	l.started[name]++
+	return 0, false
+}
+
+// has reports whether the task is here and can be terminated.
+func (l *ledger) has(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range l.entries {
+		if e.id == id && !e.over {
+			return true
+		}
+	}
+	return false
+}
+
+// terminate ends the runs of the task that are here: one that has begun is told, one that has not will not begin.
+// It reports false when there is none; one whose handler has returned is none.
+func (l *ledger) terminate(id string, signum int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	found := false
+	for _, e := range l.entries {
+		switch {
+		case e.id != id || e.over:
+			continue
+		case e.running:
+			select {
+			case e.kill <- signum:
+			default: // told already
+			}
+		default:
+			e.doomed, e.signum = true, signum
+		}
+		found = true
+	}
+	return found
 }
 
 // startedMax bounds the names that are counted apart.

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"os"
 	"time"
 
 	"github.com/stalkworker/stalk/handlers"
@@ -11,20 +10,24 @@ import (
 // A Node is what a remote control command may ask of its worker. Its methods are safe for concurrent use and
 // do not block.
 type Node struct {
-	cfg      *Config
-	ledger   *ledger
-	calendar *calendar
-	revoked  *revoked
-	clock    *clock
-	window   func() int
-	stats    func() Stats
-	stop     func() // asks for a warm shutdown
-	began    time.Time
-	pid      int
-}
-
-func newNode(cfg *Config, l *ledger, cal *calendar, r *revoked, c *clock, window func() int, stats func() Stats, stop func()) *Node {
-	return &Node{cfg: cfg, ledger: l, calendar: cal, revoked: r, clock: c, window: window, stats: stats, stop: stop, began: time.Now(), pid: os.Getpid()}
+	cfg        *Config
+	ledger     *ledger
+	calendar   *calendar
+	revoked    *revoked
+	clock      *clock
+	slots      *slots
+	settling   *slots
+	autoscaler *autoscaler // nil: none
+	queues     *queueSet
+	limiter    *limiter
+	times      *timeLimits
+	teller     *teller
+	memory     *memory
+	window     func() int
+	stats      func() Stats
+	stop       func() // asks for a warm shutdown
+	began      time.Time
+	pid        int
 }
 
 // Name is the node's name: celery@host.

@@ -24,6 +24,7 @@ const (
 	requeued                // back to the queue
 	interrupted             // shutdown; not an attempt
 	replaced                // another signature takes the task's place: effects
+	terminated              // revoked while it ran; signum
 )
 
 // An outcome is how one run of a handler ended.
@@ -38,6 +39,7 @@ type outcome struct {
 	wait      string          // of retried: "in 2s", for log and traceback
 	effects   []canvas.Effect // of replaced
 	err       error           // of requeued, interrupted: why
+	signum    int             // of terminated
 	took      time.Duration
 }
 

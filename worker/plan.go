@@ -93,6 +93,8 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 		}
 		steps = append(steps, retryPublish(j, m))
 		return append(steps, settleSteps(j, ackStep{})...)
+	case terminated:
+		return planRevoked(cfg, who, j, "terminated", now)
 	case ignored:
 		return settleSteps(j, ackStep{})
 	default: // requeued, interrupted
@@ -171,11 +173,13 @@ func planRevoked(cfg *Config, who publisherID, j *job, reason string, now time.T
 		r := result(cfg, j, protocol.Revoked)
 		r.Exception, r.DateDone = exc, now
 		rec := record(j, r)
-		rec.Over = unfinished
+		if reason != "terminated" { // of its own run every state may be replaced, also one of the handler's making
+			rec.Over = unfinished
+		}
 		steps = append(steps, storeStep{rec})
 	}
 	steps = append(steps, effectSteps(canvas.AfterRevoked(j.task, exc, envFor(cfg, who, j, now)))...)
-	return append(steps, ackStep{})
+	return append(steps, settleSteps(j, ackStep{})...)
 }
 
 // planRefused tells the caller, even of an ignored result, and gives the message up: with reject, so

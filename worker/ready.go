@@ -28,6 +28,8 @@ func (s *stats) count(k outcomeKind) {
 		s.ignored.Add(1)
 	case rejected:
 		s.rejected.Add(1)
+	case terminated:
+		s.revoked.Add(1)
 	case requeued, interrupted:
 		s.requeued.Add(1)
 	}
@@ -80,7 +82,7 @@ func (w *Worker) Stats() Stats {
 		Redelivered: s.redelivered.Load(), Dropped: s.dropped.Load(), Connects: w.link.connects.Load(),
 		Active: int(s.active.Load()), Held: w.calendar.len(), Settling: w.settling.inUse(),
 		Unsettled: unsettled, Oldest: oldest, Longest: longest,
-		Slots: slots, InUse: inUse, Window: windowFor(&w.cfg, w.calendar.waitingForETA()), Effects: effects,
+		Slots: slots, InUse: inUse, Window: w.window(), Effects: effects,
 		Connected: conn != nil, Stopping: w.isStopping(),
 	}
 }
@@ -138,7 +140,7 @@ func (w *Worker) QueueSize(ctx context.Context, name string) (transports.QueueSi
 // Queues are the names of the queues consumed.
 func (w *Worker) Queues() []string {
 	var out []string
-	for _, q := range w.cfg.Queues {
+	for _, q := range w.queues.list() {
 		out = append(out, q.Name)
 	}
 	return out

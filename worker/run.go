@@ -45,37 +45,28 @@ func (r *roster) within(wg *sync.WaitGroup, d time.Duration, quit <-chan struct{
 
 // idle waits until no handler runs and reports false when the grace period or an order to stop came first. It
 // waits for handlers only: a result store or a broker that is away must not keep a worker from ending. Nobody makes
-// a task any more, so whoever holds every slot knows that no handler is left.
+// a task any more, so once every slot is free no handler is left.
 func (w *Worker) idle() bool {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	var timeout <-chan time.Time
 	if w.cfg.Grace >= 0 {
 		t := time.NewTimer(w.cfg.Grace)
 		defer t.Stop()
 		timeout = t.C
 	}
-	all := true
-	ended := make(chan struct{})
-	go func() { // ends with ctx at the latest
-		defer close(ended)
-		taken := 0
-		for taken < w.cfg.Concurrency && all {
-			if all = w.slots.acquire(ctx); all {
-				taken++
-			}
+	ended := w.slots.empty()
+	all := func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+			return false
 		}
-		for range taken {
-			w.slots.release()
-		}
-	}()
+	}
 	p := patience{w: w, cold: w.stages.cold.done}
 	select { // looked at first: an order to wait counts even when nothing runs
 	case <-p.cold:
 		if !p.chill() {
-			cancel()
-			<-ended
-			return all
+			return all()
 		}
 	default:
 	}
@@ -94,9 +85,7 @@ func (w *Worker) idle() bool {
 			waiting = false
 		}
 	}
-	cancel()
-	<-ended
-	return all
+	return all()
 }
 
 // run is the life of a worker and its ladder of shutdown.
@@ -129,12 +118,16 @@ func (w *Worker) run(ctx context.Context) error {
 		dialErr = w.link.run(linked, intake, conns)
 		endIntake(dialErr)
 	})
+	in := newIntake(w, work, settle) // before remote control, which nudges it
 	// Remote control answers until the last task has ended: who asks during the grace period is told.
 	if !w.cfg.Control.Off {
 		w.roster.linking(func() { w.control.run(linked) })
+		w.roster.linking(func() { w.teller.run(linked) })
+	}
+	if w.autoscaler != nil {
+		w.roster.linking(func() { w.autoscaler.run(ctx) })
 	}
 	w.roster.linking(func() { w.pulse.run(linked) })
-	in := newIntake(w, work, settle)
 	w.roster.room(func() { in.run(intake, conns) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 

@@ -53,10 +53,12 @@ func (in *intake) admit(j *job) {
 			w.pulse.received(j)
 		}
 	}
+	turn := 0
 	if v.kind == start && !j.token && !w.cfg.NoRates {
 		j.token = true
-		if turn := w.limiter.turn(j.task.Name, now); turn.After(now) {
-			v = verdict{kind: hold, until: turn}
+		var at time.Time
+		if at, turn = w.limiter.turn(j.task.Name, now); at.After(now) {
+			v = verdict{kind: hold, until: at}
 		}
 	}
 
@@ -64,7 +66,11 @@ func (in *intake) admit(j *job) {
 	case start:
 		in.execute(j)
 	case hold:
-		w.calendar.hold(j, v.until, v.until.Equal(j.task.ETA))
+		name := j.task.Name // the calendar owns the job from here on
+		w.calendar.hold(j, v.until, v.until.Equal(j.task.ETA), turn)
+		if w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
+			retime(w.limiter, w.calendar, name, now)
+		}
 		w.slots.release()
 		in.nudge() // the window may grow
 	case duplicated:
@@ -136,7 +142,12 @@ func (in *intake) await(j *job, other *entry) {
 // execute runs the handler in the slot and settles what came of it.
 func (in *intake) execute(j *job) {
 	w := in.w
-	w.ledger.start(j.entry)
+	if signum, doomed := w.ledger.start(j.entry); doomed {
+		w.stats.revoked.Add(1)
+		in.settleWith(j, planRevoked(&w.cfg, w.who, j, "terminated", time.Now()))
+		w.pulse.revoked(j, true, signum, false)
+		return
+	}
 	w.stats.active.Add(1)
 	w.meter.begins(j, time.Now())
 	w.pulse.started(j)
@@ -156,10 +167,14 @@ func (in *intake) execute(j *job) {
 		w.pulse.ended(j, out)
 		return
 	}
-	// Past its hard limit the handler still uses its CPU: the caller is told now, the slot comes free
-	// when the handler returns.
+	// Past its hard limit, or terminated, the handler still uses its CPU: the caller is told now, the slot comes
+	// free when the handler returns.
 	in.settleNow(j, steps)
-	w.pulse.ended(j, out)
+	if out.kind == terminated {
+		w.pulse.revoked(j, true, out.signum, false)
+	} else {
+		w.pulse.ended(j, out)
+	}
 	select {
 	case <-handlerEnded:
 	case <-w.stages.phase[Stopping].done: // nobody waits for this one any more

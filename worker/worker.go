@@ -35,7 +35,10 @@ type Config struct {
 	Results   resultbackend.Backend // nil: results are dropped
 	Queues    []transports.Queue    // nil: one queue "celery", created when missing
 
-	Concurrency int    // handlers running at a time; 0: GOMAXPROCS
+	Declared []transports.Queue // definitions that add_consumer uses for a known name, besides Queues; nil: none
+
+	Concurrency int // handlers running at a time; 0: GOMAXPROCS
+	Autoscale   Autoscale
 	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4
 	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
 	Node        string // "": celery@<host>
@@ -81,19 +84,23 @@ type Worker struct {
 	log *slog.Logger
 	who publisherID
 
-	link     *link
-	slots    *slots
-	settling *slots
-	calendar *calendar
-	ledger   *ledger
-	revoked  *revoked
-	limiter  *limiter
-	executor *executor
-	settler  *settler
-	control  *control
-	pulse    *pulse
-	meter    *meter
-	roster   *roster
+	link       *link
+	slots      *slots
+	settling   *slots
+	autoscaler *autoscaler // nil: none
+	queues     *queueSet
+	times      *timeLimits
+	teller     *teller
+	calendar   *calendar
+	ledger     *ledger
+	revoked    *revoked
+	limiter    *limiter
+	executor   *executor
+	settler    *settler
+	control    *control
+	pulse      *pulse
+	meter      *meter
+	roster     *roster
 
 	stats  stats
 	ran    atomic.Bool
@@ -113,6 +120,10 @@ func New(cfg Config) (*Worker, error) {
 	w.roster = &roster{}
 	w.slots = newSlots(cfg.Concurrency)
 	w.settling = newSlots(cfg.Settling)
+	w.autoscaler = newAutoscaler(cfg.Autoscale, w.log, w.slots, w.settling)
+	w.queues = newQueueSet(cfg.Queues, cfg.Declared)
+	w.times = newTimeLimits()
+	w.teller = newTeller(&w.cfg)
 	w.link = newLink(cfg.Transport, w.log)
 	w.calendar = newCalendar()
 	w.revoked = newRevoked(revokedMax, revokedFor)
@@ -125,13 +136,20 @@ func New(cfg Config) (*Worker, error) {
 		dispatch: &dispatch.Dispatcher{Publisher: w.link, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
 	}
 	w.meter = newMeter(w.cfg.Handlers)
-	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, pid: os.Getpid()}
+	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	clock := newClock()
 	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats)
-	window := func() int { return windowFor(&w.cfg, w.calendar.waitingForETA()) }
-	node := newNode(&w.cfg, w.ledger, w.calendar, w.revoked, clock, window, w.Stats, w.Stop)
-	w.control = newControl(&w.cfg, w.log, w.link, clock, node)
+	w.control = newControl(&w.cfg, w.log, w.link, clock, &Node{
+		cfg: &w.cfg, ledger: w.ledger, calendar: w.calendar, revoked: w.revoked, clock: clock, slots: w.slots, settling: w.settling,
+		autoscaler: w.autoscaler, queues: w.queues, limiter: w.limiter, times: w.times, teller: w.teller, memory: &memory{},
+		window: w.window, stats: w.Stats, stop: w.Stop, began: time.Now(), pid: os.Getpid(),
+	})
 	return w, nil
+}
+
+// window is how many messages may be unsettled now.
+func (w *Worker) window() int {
+	return windowFor(w.slots.ceiling(), w.cfg.Prefetch, w.calendar.waitingForETA())
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -156,6 +174,9 @@ func (c Config) withDefaults() (Config, error) {
 	for _, f := range c.Control.faults() {
 		bad("%s", f)
 	}
+	if a := c.Autoscale; a.Min < 0 || a.Max < 0 || a.Max > slotsMax || a.Max > 0 && a.Min > a.Max || a.Max == 0 && a.Min > 0 || a.KeepAlive < 0 {
+		bad("Autoscale is %+v, want Max from Min to %d, both and KeepAlive 0 or more", a, slotsMax)
+	}
 	seen := map[string]bool{}
 	for _, q := range c.Queues {
 		switch {
@@ -173,9 +194,14 @@ func (c Config) withDefaults() (Config, error) {
 		c.Queues = []transports.Queue{{Name: "celery", Create: true}}
 	}
 	c.Queues = slices.Clone(c.Queues)
+	c.Declared = slices.Clone(c.Declared)
 	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
+	c.Settling = cmp.Or(c.Settling, 4*max(c.Concurrency, c.Autoscale.Max))
+	if c.Autoscale.Max > 0 {
+		c.Concurrency = c.Autoscale.Min
+		c.Autoscale.KeepAlive = cmp.Or(c.Autoscale.KeepAlive, 30*time.Second)
+	}
 	c.Prefetch = cmp.Or(c.Prefetch, 4)
-	c.Settling = cmp.Or(c.Settling, 4*c.Concurrency)
 	c.Deliveries = cmp.Or(c.Deliveries, 15)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)
 	c.Settle = cmp.Or(c.Settle, 10*time.Second)

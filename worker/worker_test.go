@@ -75,8 +75,8 @@ func TestGarbageGoesToQuarantineAndTheNextTaskRuns(t *testing.T) {
 		r.wantState("good", protocol.Success)
 		r.wantQueue("q", 0, 0)
 		r.wantQueue("q.quarantine", 3, 0)
-		if got := r.broker.Messages("q.quarantine")[0]; string(got.Body) != "{not json" {
-			t.Errorf("the quarantined body is %q, not untouched", got.Body)
+		if !slices.ContainsFunc(r.broker.Messages("q.quarantine"), func(m protocol.Message) bool { return string(m.Body) == "{not json" }) {
+			t.Error("no quarantined body is untouched")
 		}
 		// Its id could be read, so its caller is told.
 		r.wantState("bad", protocol.Failure)
