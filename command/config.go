@@ -74,6 +74,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		log.Info("task_acks_late is false: Stalk acknowledges late all the same, unless a handler asks for EarlyAck")
 	}
 
+	try(remembered(c, s, &cfg))
 	cfg.Control = remoteControl(s)
 	cfg.Events, err = events(c, s)
 	try(err)

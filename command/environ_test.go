@@ -138,3 +138,17 @@ func TestFlagsOfCeleryHaveAMeaningOrALine(t *testing.T) {
 		t.Errorf("notes %q", notes)
 	}
 }
+
+// What is remembered is limited by variables only, as in Celery; the state file is named by flag or setting.
+func TestWhatIsRemembered(t *testing.T) {
+	cfg, _ := configure(t, "{worker_state_db: '/var/%n-%h-%d.state', worker_deduplicate_successful_tasks: true}", []string{
+		"CELERY_BROKER_URL=redis://", "CELERY_WORKER_REVOKES_MAX= 10 ", "CELERY_WORKER_REVOKE_EXPIRES=1.5", "CELERY_WORKER_SUCCESSFUL_MAX=20", "CELERY_WORKER_SUCCESSFUL_EXPIRES=0",
+	}, "-n", "w1@web.example.org")
+	if cfg.State != "/var/w1-web.example.org-example.org.state" || !cfg.Deduplicate || cfg.RevokesMax != 10 || cfg.RevokeExpires != 1500*time.Millisecond || cfg.SuccessMax != 20 || cfg.SuccessExpires != -1 {
+		t.Errorf("state %q, deduplicate %v, revoked %d for %v, successes %d for %v", cfg.State, cfg.Deduplicate, cfg.RevokesMax, cfg.RevokeExpires, cfg.SuccessMax, cfg.SuccessExpires)
+	}
+	cfg, _ = configure(t, "{worker_state_db: a}", []string{"CELERY_BROKER_URL=redis://", "CELERY_WORKER_STATEDB=b"}, "-S", "c%%")
+	if cfg.State != "c%" || cfg.RevokesMax != 0 || cfg.RevokeExpires != 0 {
+		t.Errorf("state %q", cfg.State)
+	}
+}

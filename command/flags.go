@@ -30,6 +30,7 @@ func globalFlags() []cli.Flag {
 func workerFlags() []cli.Flag {
 	flags := []cli.Flag{
 		&cli.StringFlag{Name: "hostname", Aliases: []string{"n"}, Usage: "node `NAME`; expands %h, %n and %d", Value: "celery@%h"},
+		&cli.StringFlag{Name: "statedb", Aliases: []string{"S"}, Usage: "keep revoked tasks over a restart in this `FILE`, which is not that of a Python worker; expands %n, %h and %d"},
 		&cli.StringFlag{Name: "loglevel", Aliases: []string{"l"}, Usage: "DEBUG, INFO, WARNING, ERROR or CRITICAL", Value: "WARNING"},
 		&cli.IntFlag{Name: "prefetch-multiplier", Usage: "messages taken ahead per slot; default 4"},
 		&cli.BoolFlag{Name: "disable-prefetch", Usage: "no message is taken ahead"},
@@ -81,7 +82,6 @@ var meaningless = []struct {
 	{&cli.StringFlag{Name: "schedule-filename", Aliases: []string{"s", "schedule"}}, "there is no beat here", nil},
 	{&cli.StringFlag{Name: "scheduler"}, "there is no beat here", nil},
 	{&cli.StringFlag{Name: "executable"}, "there is no Python to start", nil},
-	{&cli.StringFlag{Name: "statedb", Aliases: []string{"S"}}, "no state is kept between runs yet", nil},
 }
 
 // refused are Celery's worker flags that would do something else than their user expects, and what to do instead.

@@ -22,6 +22,7 @@ type settings struct {
 	values map[string]any
 	source map[string]string // where each came from, for errors
 	read   map[string]bool
+	env    map[string]string
 	loose  map[string]bool // given as text: a flag may be "yes"
 	notes  []string        // what to warn of at the start
 	errs   []error
@@ -85,6 +86,7 @@ var strongVariables = map[string][]string{"broker_url": {"BROKER_URL", "CELERY_B
 func (s *settings) environment(environ []string) error {
 	var errs []error
 	env := map[string]string{}
+	s.env = env
 	for _, kv := range environ {
 		key, text, _ := strings.Cut(kv, "=")
 		env[key] = text

@@ -70,7 +70,7 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 func supervise(ctx context.Context, cfg worker.Config, p process) error {
 	w, err := worker.New(cfg)
 	if err != nil {
-		return err
+		return usageError{err} // it dials nothing: what it refuses is what it was told
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -17,6 +17,7 @@ const (
 	setAside                      // FAILURE with verdict.refusal, the message to quarantine
 	settled                       // its effects are safe, only its ack was lost: ack
 	duplicated                    // the same run is going on here: wait for its end
+	repeated                      // it has succeeded before (worker_deduplicate_successful_tasks): see to what follows, then ack
 )
 
 // A verdict is what becomes of a task message that could be read.

@@ -20,6 +20,7 @@ type job struct {
 	logged   bool // "received" was logged
 	token    bool // has its turn by the rate limit
 	acked    bool // early, when execution started
+	done     bool // its run succeeded
 	marks    marks
 
 	children []protocol.Value // result tuples of what the handler sent; complete when it has returned

@@ -128,6 +128,9 @@ func (w *Worker) run(ctx context.Context) error {
 		w.roster.linking(func() { w.autoscaler.run(ctx) })
 	}
 	w.roster.linking(func() { w.pulse.run(linked) })
+	if w.state != nil {
+		w.roster.linking(func() { w.state.run(linked) })
+	}
 	w.roster.room(func() { in.run(intake, conns) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 

@@ -46,6 +46,12 @@ func (in *intake) admit(j *job) {
 		count:       j.delivery.Count,
 		deliveries:  w.cfg.Deliveries,
 	})
+	var stored *protocol.Result
+	if v.kind == start || v.kind == setAside {
+		if result, done := in.succeededBefore(j, now); done {
+			v, stored = verdict{kind: repeated}, result
+		}
+	}
 	if known && !j.logged {
 		j.logged = true
 		w.log.Info(fmt.Sprintf("Task %s received", label(j.task)), taskAttrs(j.task)...)
@@ -80,6 +86,10 @@ func (in *intake) admit(j *job) {
 		w.log.Info("a copy of a settled task came back; acknowledged", taskAttrs(j.task)...)
 		w.ledger.forget(j.task) // a lost ack puts it back
 		in.settleWith(j, []step{ackStep{}})
+	case repeated:
+		w.log.Info(fmt.Sprintf("Task %s Task already completed successfully.", label(j.task)), taskAttrs(j.task)...)
+		j.done = true
+		in.settleWith(j, planRepeated(&w.cfg, w.who, j, stored, now))
 	case revoke:
 		w.stats.revoked.Add(1)
 		w.revoked.add(j.task.ID, now)
@@ -108,6 +118,9 @@ func (in *intake) settleWith(j *job, steps []step) {
 // settleNow performs the steps and lets the job go; it holds a place in the settling window.
 func (in *intake) settleNow(j *job, steps []step) {
 	safe := in.w.settler.perform(in.settle, j, steps)
+	if safe && j.done && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
+		in.w.done.add(j.task.ID, time.Now())
+	}
 	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe)
@@ -158,6 +171,7 @@ func (in *intake) execute(j *job) {
 	w.meter.returned(j, now)
 	w.stats.count(out.kind)
 	logOutcome(w.log, j, out)
+	j.done = out.kind == succeeded
 	steps := plan(&w.cfg, w.who, j, out, now)
 
 	w.settling.acquire(context.Background())

@@ -71,6 +71,13 @@ type Config struct {
 	SoftShutdown       time.Duration // worker_soft_shutdown_timeout: how long a cold shutdown lets running tasks finish; 0: not at all
 	SoftShutdownOnIdle bool          // worker_enable_soft_shutdown_on_idle: it waits so long even when nothing runs
 
+	State          string        // worker_state_db: file that keeps the revoked ids and the clock over a restart; "": none
+	RevokesMax     int           // revoked ids remembered (CELERY_WORKER_REVOKES_MAX); 0: 50000
+	RevokeExpires  time.Duration // and for how long (CELERY_WORKER_REVOKE_EXPIRES); 0: 3 h, negative: for ever
+	Deduplicate    bool          // worker_deduplicate_successful_tasks: a redelivered task that has succeeded does not run again
+	SuccessMax     int           // successes remembered for that (CELERY_WORKER_SUCCESSFUL_MAX); 0: 1000
+	SuccessExpires time.Duration // and for how long (CELERY_WORKER_SUCCESSFUL_EXPIRES); 0: 3 h, negative: for ever
+
 	Control  Control          // remote control: what celery inspect and celery control reach
 	Events   Events           // what monitors are told
 	Settings *protocol.Object // what inspect conf and report show, by Celery's names; secrets are masked; nil: nothing
@@ -94,6 +101,8 @@ type Worker struct {
 	calendar   *calendar
 	ledger     *ledger
 	revoked    *revoked
+	done       *idSet     // recent successes; nil: not remembered
+	state      *stateFile // nil: there is none
 	limiter    *limiter
 	executor   *executor
 	settler    *settler
@@ -107,7 +116,7 @@ type Worker struct {
 	stages *stages // towards the end of Run
 }
 
-// New checks cfg and builds a Worker. It does not dial.
+// New checks cfg and builds a Worker. It reads the file of Config.State, where there is one, and does not dial.
 func New(cfg Config) (*Worker, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -126,7 +135,10 @@ func New(cfg Config) (*Worker, error) {
 	w.teller = newTeller(&w.cfg)
 	w.link = newLink(cfg.Transport, w.log)
 	w.calendar = newCalendar()
-	w.revoked = newRevoked(revokedMax, revokedFor)
+	w.revoked = newRevoked(cfg.RevokesMax, cfg.RevokeExpires)
+	if cfg.Deduplicate {
+		w.done = newIDSet(cfg.SuccessMax, cfg.SuccessExpires)
+	}
 	// A stamp may be revoked long before the task that bears it comes: it then counts as revoked by its id.
 	w.ledger = newLedger(func(t *protocol.Task) { w.revoked.note(t, time.Now()) })
 	w.limiter = newLimiter(w.cfg.Handlers)
@@ -138,6 +150,11 @@ func New(cfg Config) (*Worker, error) {
 	w.meter = newMeter(w.cfg.Handlers)
 	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	clock := newClock()
+	if cfg.State != "" {
+		if w.state, err = openState(cfg.State, cfg.Node, w.revoked.idSet, clock, w.log); err != nil {
+			return nil, err
+		}
+	}
 	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats)
 	w.control = newControl(&w.cfg, w.log, w.link, clock, &Node{
 		cfg: &w.cfg, ledger: w.ledger, calendar: w.calendar, revoked: w.revoked, clock: clock, slots: w.slots, settling: w.settling,
@@ -161,7 +178,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Handlers == nil {
 		bad("Handlers is required")
 	}
-	for name, n := range map[string]int{"Concurrency": c.Concurrency, "Prefetch": c.Prefetch, "Settling": c.Settling, "Deliveries": c.Deliveries} {
+	for name, n := range map[string]int{"Concurrency": c.Concurrency, "Prefetch": c.Prefetch, "Settling": c.Settling, "Deliveries": c.Deliveries, "RevokesMax": c.RevokesMax, "SuccessMax": c.SuccessMax} {
 		if n < 0 {
 			bad("%s is %d, want 0 or more", name, n)
 		}
@@ -204,6 +221,8 @@ func (c Config) withDefaults() (Config, error) {
 	c.Prefetch = cmp.Or(c.Prefetch, 4)
 	c.Deliveries = cmp.Or(c.Deliveries, 15)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)
+	c.RevokesMax, c.RevokeExpires = cmp.Or(c.RevokesMax, revokedMax), cmp.Or(c.RevokeExpires, revokedFor)
+	c.SuccessMax, c.SuccessExpires = cmp.Or(c.SuccessMax, successesMax), cmp.Or(c.SuccessExpires, successesFor)
 	c.Settle = cmp.Or(c.Settle, 10*time.Second)
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	if c.Node == "" {
