@@ -12,8 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"syscall"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,19 +37,22 @@ func Main(hs ...handlers.Handler) { Program{Handlers: hs}.Main() }
 
 // Main runs the command line and ends the process.
 func (g Program) Main() {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT)
-	code := run(ctx, g, os.Args, process{
-		stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), signals: signals,
-	})
-	cancel()
+	folder, err := os.Getwd() // --workdir leaves it
+	p := process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), args: os.Args, own: true}
+	code := run(context.Background(), g, os.Args, p)
+	if code == restartCode && err == nil {
+		err = become(folder, os.Args, p.environ)
+	}
+	if code == restartCode {
+		fmt.Fprintf(os.Stderr, "stalk: restart: %v\n", err)
+		code = 1
+	}
 	os.Exit(code)
 }
 
 // Run is Main without the process: args as os.Args, ctx in place of the first signal. It returns the
-// exit code: 0 after a clean end, 1 when something failed or tasks were cut short, 2 when the command
-// line or a setting is wrong.
+// exit code: 0 after a clean end, 1 when something failed, tasks were cut short by --grace or SIGINT asked for the
+// end, 2 when the command line or a setting is wrong, 73 when the pidfile is another worker's.
 func Run(ctx context.Context, hs []handlers.Handler, args []string, stdout, stderr io.Writer) int {
 	return Program{Handlers: hs}.Run(ctx, args, stdout, stderr)
 }
@@ -60,12 +62,8 @@ func (g Program) Run(ctx context.Context, args []string, stdout, stderr io.Write
 	return run(ctx, g, args, process{stdout: stdout, stderr: stderr, environ: os.Environ()})
 }
 
-// A process is what a command may touch of the world.
-type process struct {
-	stdout, stderr io.Writer
-	environ        []string
-	signals        <-chan os.Signal // nil: none come
-}
+// restartCode is not an exit code: the process is to run its command line again.
+const restartCode = -1
 
 // usageError is a mistake in what the user gave: exit code 2.
 type usageError struct{ err error }
@@ -94,9 +92,17 @@ func run(ctx context.Context, g Program, args []string, p process) int {
 	}
 	err := app.RunContext(ctx, args)
 	var usage usageError
+	var exit exitError
 	switch {
 	case err == nil:
 		return 0
+	case errors.Is(err, errRestart):
+		return restartCode
+	case errors.As(err, &exit):
+		if text := strings.TrimSpace(err.Error()); text != "" { // there may be more than the exit's own
+			fmt.Fprintln(p.stderr, text)
+		}
+		return exit.code
 	case errors.As(err, &usage):
 		fmt.Fprintf(p.stderr, "stalk: %v\n", err)
 		return 2

@@ -52,6 +52,8 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		cfg.Grace = d
 	}
 
+	cfg.SoftShutdown = s.seconds("worker_soft_shutdown_timeout", 0)
+	cfg.SoftShutdownOnIdle = s.flag("worker_enable_soft_shutdown_on_idle", false)
 	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
 	if isSet(c, "soft-time-limit") {
 		cfg.SoftLimit, err = flagSeconds(c, "soft-time-limit")

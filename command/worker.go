@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,9 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -19,7 +16,6 @@ import (
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/handlers/demo"
 	"github.com/stalkworker/stalk/handlers/images"
-	"github.com/stalkworker/stalk/worker"
 )
 
 // runWorker is `stalk worker`.
@@ -32,7 +28,19 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	log, closeLog, err := openLog(c.String("loglevel"), c.String("logfile"), p.stderr)
+	node, err := nodeName(c.String("hostname"))
+	if err != nil {
+		return err
+	}
+	logPath, err := expandNode(c.String("logfile"), node)
+	if err != nil {
+		return usageError{fmt.Errorf("--logfile: %w", err)}
+	}
+	pidPath, err := expandNode(c.String("pidfile"), node)
+	if err != nil {
+		return usageError{fmt.Errorf("--pidfile: %w", err)}
+	}
+	log, closeLog, err := openLog(c.String("loglevel"), logPath, p.stderr)
 	if err != nil {
 		return usageError{err}
 	}
@@ -46,11 +54,11 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if names := s.unread(); len(names) > 0 {
 		notes = append(notes, "settings without effect here: "+strings.Join(names, ", "))
 	}
-	remove, err := writePidfile(c.String("pidfile"))
+	pid, err := claimPidfile(pidPath, p.stderr)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
+	defer func() { err = errors.Join(err, pid.release()) }()
 
 	if !givenBool(c, "quiet") {
 		results := "disabled://"
@@ -63,45 +71,6 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 		log.Warn(n)
 	}
 	return supervise(c.Context, cfg, p)
-}
-
-// supervise runs the worker until a signal or ctx ends it: the first asks for a warm shutdown, the second, or
-// a SIGQUIT, ends the running tasks.
-func supervise(ctx context.Context, cfg worker.Config, p process) error {
-	w, err := worker.New(cfg)
-	if err != nil {
-		return usageError{err} // it dials nothing: what it refuses is what it was told
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watched := make(chan struct{})
-	over := make(chan struct{})
-	go func() { // ends with over; waited for below
-		defer close(watched)
-		for count := 0; ; count++ {
-			var sig os.Signal
-			select {
-			case sig = <-p.signals:
-			case <-over:
-				return
-			}
-			if count == 0 && sig != syscall.SIGQUIT {
-				fmt.Fprint(p.stdout, "\nworker: Warm shutdown (MainProcess)\n")
-				cancel()
-			} else {
-				fmt.Fprint(p.stdout, "\nworker: Cold shutdown (MainProcess)\n")
-				w.StopNow()
-				cancel()
-			}
-		}
-	}()
-	err = w.Run(ctx)
-	close(over)
-	<-watched
-	if cfg.Results != nil {
-		err = errors.Join(err, cfg.Results.Close())
-	}
-	return err
 }
 
 // registry is the set of tasks to serve: the program's own and the stock ones, with aliases added and then
@@ -189,25 +158,9 @@ func openLog(level, file string, stderr io.Writer) (*slog.Logger, func() error, 
 	if file == "" {
 		return newLog(stderr, l), func() error { return nil }, nil
 	}
-	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := openLogfile(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--logfile: %w", err)
 	}
 	return newLog(f, l), f.Close, nil
-}
-
-// writePidfile writes our process id, refuses the file of a process that lives, and returns what removes it.
-func writePidfile(file string) (remove func() error, err error) {
-	if file == "" {
-		return func() error { return nil }, nil
-	}
-	if old, err := os.ReadFile(file); err == nil {
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(old))); err == nil && pid != os.Getpid() && alive(pid) {
-			return nil, fmt.Errorf("--pidfile %s: process %d is running; stop it or remove the file", file, pid)
-		}
-	}
-	if err := os.WriteFile(file, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil {
-		return nil, fmt.Errorf("--pidfile: %w", err)
-	}
-	return func() error { return os.Remove(file) }, nil
 }

@@ -1,0 +1,32 @@
+package command
+
+import (
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestSystemdIsToldWhereItAsks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	server, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Skip(err) // no such sockets here
+	}
+	defer server.Close()
+	if err := sdNotify(path, "READY=1"); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 64)
+	server.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // the read tells
+	n, err := server.Read(buf)
+	if err != nil || string(buf[:n]) != "READY=1" {
+		t.Errorf("systemd hears %q, %v", buf[:n], err)
+	}
+	if err := sdNotify("", "READY=1"); err != nil {
+		t.Errorf("without a socket: %v", err)
+	}
+	if err := sdNotify(path+".none", "READY=1"); err == nil {
+		t.Error("a socket that is not there is no error")
+	}
+}
