@@ -15,6 +15,13 @@ type setup struct {
 	backend  string
 	settings map[string]any // Celery's lower-case names; given to Python and, as --config, to Stalk
 	client   map[string]any // the same, for Python alone
+	env      []string       // further environment of workers
+}
+
+// withEnv returns the setup whose workers have one more variable, NAME=value.
+func (s setup) withEnv(v string) setup {
+	s.env = append(s.env[:len(s.env):len(s.env)], v)
+	return s
 }
 
 // with returns the setup with one more setting.

@@ -71,7 +71,7 @@ func (s setup) startProgram(t *testing.T, program, queue string, args ...string)
 	argv = append(argv, "worker", "-Q", queue, "-c", "2", "--demo", "-l", "INFO", "-n", name+"@test")
 	cmd := exec.Command(program, append(argv, args...)...)
 	// A data race ends the worker with a code no test expects.
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	cmd.Env = append(append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66"), s.env...)
 	w := startWorker(t, cmd, name)
 	w.race = true
 	return w
@@ -87,7 +87,7 @@ func (s setup) celery(t *testing.T, queue string, args ...string) *worker {
 	}
 	cmd := exec.Command(python, append(argv, args...)...)
 	cmd.Dir = filepath.Join(root, "pyfixtures/django_project")
-	cmd.Env = s.environment("STALK_SERVE_DEMO=1", "C_FORCE_ROOT=1")
+	cmd.Env = append(s.environment("STALK_SERVE_DEMO=1", "C_FORCE_ROOT=1"), s.env...)
 	w := startWorker(t, cmd, name)
 	w.waitReady()
 	return w
@@ -149,6 +149,9 @@ func (w *worker) waitLogs(text string, n int) {
 	for strings.Count(string(w.output()), text) < n {
 		select {
 		case <-w.done:
+			if strings.Count(string(w.output()), text) >= n { // its last words
+				return
+			}
 			w.t.Fatalf("%s has ended (%v) without saying %q", w.name, w.cmd.ProcessState, text)
 		case <-deadline:
 			w.t.Fatalf("%s does not say %q", w.name, text)
