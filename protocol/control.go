@@ -53,7 +53,7 @@ func DecodeControl(m Message, o DecodeOptions) (ControlRequest, error) {
 	if r.Method, err = controlText(doc, "body", "method"); err != nil {
 		return ControlRequest{}, err
 	}
-	if r.Method == "" {
+	if v, _ := doc.Get("method"); v == nil { // an empty one is a name that no command has, and its caller is told so
 		return ControlRequest{}, wrongType("body.method", nil, "the name of a command")
 	}
 	if v, _ := doc.Get("arguments"); Truthy(v) {

@@ -3,9 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"sync"
+	"time"
 
+	"github.com/stalkworker/stalk/dial"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 )
 
 // expectedException is the suite's own exception class.
@@ -16,6 +21,11 @@ func expectedException(args ...protocol.Value) error {
 func unpickleableException(foo protocol.Value) error {
 	return &protocol.Exception{Module: module, Type: "UnpickleableException", Args: []protocol.Value{foo}}
 }
+
+// store is the suite's result backend, for a task that writes to it behind the worker's back.
+var store = sync.OnceValues(func() (resultbackend.Backend, error) {
+	return dial.Results(os.Getenv("TEST_BACKEND"), dial.ResultOptions{})
+})
 
 func failingTasks() []handlers.Handler {
 	return []handlers.Handler{
@@ -36,6 +46,23 @@ func failingTasks() []handlers.Handler {
 				return "", handlers.Requeue(nil)
 			}
 			return "second-pass", nil
+		}),
+		handlers.Func(module+".store_success_then_reject", func(ctx context.Context, _ none) (string, error) { // acks_late
+			i := info(ctx)
+			if i.Redelivered {
+				return "dedup-pass", nil
+			}
+			results, err := store()
+			if err != nil {
+				return "", err
+			}
+			err = results.Store(ctx, resultbackend.Record{Result: protocol.Result{
+				TaskID: i.ID, Status: protocol.Success, Value: "first-pass", DateDone: time.Now(),
+			}})
+			if err != nil {
+				return "", err
+			}
+			return "", handlers.Requeue(nil)
 		}),
 	}
 }
