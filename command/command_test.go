@@ -93,6 +93,8 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"room for no success", []string{"CELERY_WORKER_SUCCESSFUL_MAX=0"}, "worker --demo -b redis://", "want 1 to 10000000"},
 		{"the state db of a Python worker", nil, "worker --demo -b redis:// -S " + file("shelve", "SQLite format 3\x00"), "the state db of a Python worker"},
 		{"a state file nobody can name", nil, "worker --demo -b redis:// -S /tmp/%q.state", "--statedb: unknown format %q"},
+		{"an autoscaler that shrinks too fast", []string{"AUTOSCALE_KEEPALIVE=0"}, "worker --demo -b redis:// --autoscale 3", "AUTOSCALE_KEEPALIVE: want seconds, more than 0"},
+		{"too many numbers", nil, "worker --demo -b redis:// --autoscale 1,2,3", "expected two comma separated integers or one integer, got 3"},
 		{"a user id by a setting", []string{"CELERY_WORKER_UID=www"}, "worker --demo -b redis://", "start it as that user"},
 		{"heartbeats that go back", nil, "worker --demo -b redis:// --heartbeat-interval -1", "--heartbeat-interval -1: want seconds"},
 		{"unknown broker scheme", nil, "worker --demo -b sqs://", `scheme "sqs" is not one of amqp`},
@@ -244,7 +246,7 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 	if r.Status != protocol.Failure || r.Exception.Type != "NotRegistered" {
 		t.Errorf("a task that was not selected: %v", r.Exception)
 	}
-	for _, want := range []string{".> transport:   " + s.url, ".> mine             exchange=mine(direct) key=mine", "  . demo.echo\n", "  . myapp.tasks.plus\n", ".> concurrency: 2"} {
+	for _, want := range []string{".> transport:   " + strings.Replace(s.url, "://", "://:**@", 1), ".> mine             exchange=mine(direct) key=mine", "  . demo.echo\n", "  . myapp.tasks.plus\n", ".> concurrency: 2"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("the banner lacks %q:\n%s", want, stdout.String())
 		}

@@ -35,6 +35,15 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.Concurrency, err = concurrency(amount)
 	try(err)
 	cfg.Concurrency = cmp.Or(cfg.Concurrency, cpus())
+	cfg.Autoscale, err = autoscale(c.String("autoscale"))
+	try(err)
+	cfg.Autoscale.KeepAlive, err = s.expiry("AUTOSCALE_KEEPALIVE")
+	if try(err); cfg.Autoscale.KeepAlive < 0 {
+		try(fmt.Errorf("invalid value for AUTOSCALE_KEEPALIVE: want seconds, more than 0"))
+	}
+	if cfg.Autoscale.Max == 0 {
+		cfg.Autoscale.KeepAlive = 0
+	}
 	cfg.Prefetch = s.whole("worker_prefetch_multiplier", 0)
 	if n := c.Int("prefetch-multiplier"); n != 0 { // on the command line 0 counts as not given
 		cfg.Prefetch = n
@@ -95,6 +104,9 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	} else {
 		cfg.Queues, err = selected(cfg.Routes, list(c.StringSlice("queues")), list(c.StringSlice("exclude-queues")))
 		try(err)
+		for _, q := range cfg.Routes.Queues() {
+			cfg.Declared = append(cfg.Declared, declared(q))
+		}
 	}
 	cfg.InheritPriority = s.flag("task_inherit_parent_priority", false)
 	cfg.HeaderErrbacks = s.flag("task_allow_error_cb_on_chord_header", false)

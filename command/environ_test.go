@@ -73,27 +73,27 @@ func TestPrecedence(t *testing.T) {
 	}{
 		{
 			"file", nil, []string{"-n", "x@y"},
-			shown{broker: "redis://file:6379/1", results: "redis://file:6379/2", queues: "file", node: "x@y", concurrency: 2, prefetch: 2, grace: -1},
+			shown{broker: "redis://:**@file:6379/1", results: "redis://file:6379/2", queues: "file", node: "x@y", concurrency: 2, prefetch: 2, grace: -1},
 		},
 		{
 			"environment", env, nil,
-			shown{broker: "redis://env:6379/1", results: "redis://env:6379/2", queues: "a b", node: "w9@env", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
+			shown{broker: "redis://:**@env:6379/1", results: "redis://env:6379/2", queues: "a b", node: "w9@env", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
 			"command line", env, []string{"-b", "redis://line/1", "--result-backend", "redis://line/2", "-c", "4", "-Q", "c", "-n", "w1@line", "--prefetch-multiplier", "4", "--soft-time-limit", "2", "--grace", "8"},
-			shown{broker: "redis://line:6379/1", results: "redis://line:6379/2", queues: "c", node: "w1@line", concurrency: 4, prefetch: 4, soft: 2 * time.Second, grace: 8 * time.Second, events: true},
+			shown{broker: "redis://:**@line:6379/1", results: "redis://line:6379/2", queues: "c", node: "w1@line", concurrency: 4, prefetch: 4, soft: 2 * time.Second, grace: 8 * time.Second, events: true},
 		},
 		{
 			"key=value", env, []string{"-n", "x@y", "-Q", "d", "task_soft_time_limit=9", ".prefetch_multiplier=6", "result_backend=redis://kv/2"},
-			shown{broker: "redis://env:6379/1", results: "redis://kv:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
+			shown{broker: "redis://:**@env:6379/1", results: "redis://kv:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
 			"names without prefix win over prefixed ones", append([]string{"BROKER_URL=redis://bare/1", "RESULT_BACKEND=redis://bare/2", "CELERY_BROKER=redis://option/1"}, env...), []string{"-n", "x@y", "-Q", "d"},
-			shown{broker: "redis://bare:6379/1", results: "redis://bare:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
+			shown{broker: "redis://:**@bare:6379/1", results: "redis://bare:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
 			"the URL to read from wins over that of both", append([]string{"CELERY_BROKER_READ_URL=redis://read/1", "CELERY_BROKER_WRITE_URL=redis://read/1"}, env...), []string{"-n", "x@y", "-Q", "d"},
-			shown{broker: "redis://read:6379/1", results: "redis://env:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
+			shown{broker: "redis://:**@read:6379/1", results: "redis://env:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -150,5 +150,25 @@ func TestWhatIsRemembered(t *testing.T) {
 	cfg, _ = configure(t, "{worker_state_db: a}", []string{"CELERY_BROKER_URL=redis://", "CELERY_WORKER_STATEDB=b"}, "-S", "c%%")
 	if cfg.State != "c%" || cfg.RevokesMax != 0 || cfg.RevokeExpires != 0 {
 		t.Errorf("state %q", cfg.State)
+	}
+}
+
+func TestAutoscaleTakesTwoNumbersInAnyOrder(t *testing.T) {
+	for text, want := range map[string]worker.Autoscale{"10,3": {Max: 10, Min: 3}, "3,10": {Max: 10, Min: 3}, " 4 , 1 ": {Max: 4, Min: 1}, "10": {Max: 10}, "10,0": {Max: 10}, "": {}} {
+		if got, err := autoscale(text); err != nil || got != want {
+			t.Errorf("autoscale(%q) = %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"1,2,3", "x", "1,y", "-1", "0", "0,0", ",", "1000000"} {
+		if got, err := autoscale(text); err == nil {
+			t.Errorf("autoscale(%q) = %+v, want an error", text, got)
+		}
+	}
+	cfg, _ := configure(t, "", []string{"CELERY_BROKER_URL=redis://", "CELERY_WORKER_AUTOSCALE=5,2", "AUTOSCALE_KEEPALIVE=1.5"})
+	if want := (worker.Autoscale{Max: 5, Min: 2, KeepAlive: 1500 * time.Millisecond}); cfg.Autoscale != want {
+		t.Errorf("autoscale %+v", cfg.Autoscale)
+	}
+	if cfg, _ := configure(t, "", []string{"CELERY_BROKER_URL=redis://", "AUTOSCALE_KEEPALIVE=9"}); cfg.Autoscale != (worker.Autoscale{}) {
+		t.Errorf("autoscale %+v without --autoscale", cfg.Autoscale)
 	}
 }

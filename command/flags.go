@@ -40,10 +40,12 @@ func workerFlags() []cli.Flag {
 		&cli.Float64Flag{Name: "soft-time-limit", Usage: "soft time limit, `SECONDS`"},
 		&cli.StringSliceFlag{Name: "queues", Aliases: []string{"Q"}, Usage: "consume these, comma separated"},
 		&cli.StringSliceFlag{Name: "exclude-queues", Aliases: []string{"X"}, Usage: "consume all but these"},
+		&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}, Usage: "delete what waits in the queues, before anything is taken"},
 		&cli.BoolFlag{Name: "without-gossip", Usage: "do not follow the other workers"},
 		&cli.BoolFlag{Name: "without-mingle", Usage: "do not ask the other workers for revoked tasks at the start"},
 		&cli.BoolFlag{Name: "without-heartbeat", Usage: "send no events of the worker itself: monitors show it offline"},
 		&cli.IntFlag{Name: "heartbeat-interval", Usage: "`SECONDS` between the event heartbeats; default 2"},
+		&cli.StringFlag{Name: "autoscale", Usage: "let the tasks at a time follow the work: `MAX,MIN`, or MAX"},
 		&cli.StringFlag{Name: "logfile", Aliases: []string{"f"}, Usage: "append the log to this `FILE`; default: standard error"},
 		&cli.StringFlag{Name: "pidfile", Usage: "write the process id to this `FILE` while running"},
 
@@ -93,8 +95,6 @@ var refused = []struct {
 }{
 	{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "", "run celery beat as a process of its own"},
 	{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "", "let systemd, a container or nohup run it in the background"},
-	{&cli.StringFlag{Name: "autoscale"}, "", "choose a fixed -c"},
-	{&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}}, "", "run celery purge"},
 	{&cli.StringFlag{Name: "uid"}, "worker_uid", "start it as that user"},
 	{&cli.StringFlag{Name: "gid"}, "worker_gid", "start it as that group"},
 	{&cli.StringFlag{Name: "umask"}, "worker_umask", "set the umask before starting it"},

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 )
 
 // celeryLog is a slog.Handler that prints lines as Celery's default worker_log_format does:
@@ -100,6 +99,3 @@ func parseLevel(name string) (slog.Level, error) {
 	}
 	return 0, fmt.Errorf("-l %q: want DEBUG, INFO, WARNING, ERROR or CRITICAL", name)
 }
-
-// timestamp is the moment as the banner prints it.
-func timestamp(t time.Time) string { return t.Format("2006-01-02 15:04:05") }

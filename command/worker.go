@@ -59,12 +59,13 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	}
 	defer func() { err = errors.Join(err, pid.release()) }()
 
-	if !givenBool(c, "quiet") {
-		results := "disabled://"
-		if cfg.Results != nil {
-			results = cfg.Results.String()
+	if c.Bool("purge") {
+		if err := purgeFirst(c.Context, cfg, log, p); err != nil {
+			return err
 		}
-		banner(p.stdout, cfg.Node, cfg.Transport.String(), results, cfg.Concurrency, cfg.Queues, reg, time.Now())
+	}
+	if !givenBool(c, "quiet") {
+		banner(p.stdout, cfg, log.Enabled(c.Context, slog.LevelInfo), time.Now())
 	}
 	for _, n := range notes {
 		log.Warn(n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,8 +85,19 @@ func New(cfg Config) (*Transport, error) {
 	return t, nil
 }
 
-// String is the broker's first address with the password masked, as Kombu prints it.
-func (t *Transport) String() string { return t.opts.String() }
+// String is the broker's first address with the password masked, as Kombu prints it: the mask stands there even
+// where there is no password.
+func (t *Transport) String() string {
+	scheme, rest, _ := strings.Cut(t.opts.String(), "://")
+	user, host, named := strings.Cut(rest, "@")
+	switch {
+	case strings.HasPrefix(rest, "/"): // a socket
+		return scheme + "://" + rest
+	case !named:
+		return scheme + "://:**@" + rest
+	}
+	return scheme + "://" + strings.TrimSuffix(user, ":**") + ":**@" + host
+}
 
 // Connect dials once. Leases that lost their Conn are renewed over this one before it returns.
 func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
