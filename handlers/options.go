@@ -26,6 +26,7 @@ type Options struct {
 	IgnoreResult         bool             // when the message does not say
 	StoreErrors          bool             // store_errors_even_if_ignored
 	TrackStarted         *bool            // nil: the worker's setting (false)
+	NoEvents             bool             // no task events (send_events = False)
 	Expected             func(error) bool // Celery's throws: logged at INFO, without traceback; nil: none
 }
 

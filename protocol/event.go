@@ -51,12 +51,20 @@ func (e Event) Number(key string) (float64, bool) {
 	return 0, false
 }
 
-// Clock is the logical clock of the event, or 0: one that is no integer, or that a few steps would carry past 64
-// bits, is not believed.
+// Clock is the logical clock of the event, or 0 (see SaneClock).
 func (e Event) Clock() int64 {
 	v, _ := e.Fields.Get("clock")
-	n, _ := v.(int64)
-	return min(max(n, 0), math.MaxInt64/2)
+	return SaneClock(v)
+}
+
+// SaneClock is a logical clock that another node tells, or 0 for one not to be believed: no integer, below 0, or
+// beyond what nodes count in centuries. Each node that follows a huge one hands it on to all others for good.
+func SaneClock(v Value) int64 {
+	const most = 1 << 53
+	if n, ok := v.(int64); ok && n > 0 && n <= most {
+		return n
+	}
+	return 0
 }
 
 // EncodeEvents writes events by enc.Serializer, byte for byte as Celery's dispatcher does, and gives the routing

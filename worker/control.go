@@ -68,18 +68,23 @@ func (c Control) namespace() string { return cmp.Or(c.Exchange, "celery") }
 
 // mailbox is what we listen to.
 func (c *control) mailbox() transports.Fanout {
-	milliseconds := func(d, otherwise time.Duration) int64 { return cmp.Or(d, otherwise).Milliseconds() }
 	exchange := protocol.ControlExchange(c.cfg.Control.namespace())
-	exclusive := c.cfg.Control.Exclusive
 	return transports.Fanout{
 		Exchange: exchange, Type: "fanout", Queue: c.cfg.Node + "." + exchange,
-		Arguments: protocol.ObjectOf(
-			protocol.Member{Key: "x-message-ttl", Value: milliseconds(c.cfg.Control.TTL, 300*time.Second)},
-			protocol.Member{Key: "x-expires", Value: milliseconds(c.cfg.Control.Expires, 10*time.Second)},
-		),
-		Exclusive: exclusive == nil || *exclusive,
+		Arguments: c.cfg.Control.queueArguments(), Exclusive: c.cfg.Control.exclusive(),
 	}
 }
+
+// queueArguments are those of the mailbox and of the reply queues of our own requests.
+func (c Control) queueArguments() *protocol.Object {
+	milliseconds := func(d, otherwise time.Duration) int64 { return cmp.Or(d, otherwise).Milliseconds() }
+	return protocol.ObjectOf(
+		protocol.Member{Key: "x-message-ttl", Value: milliseconds(c.TTL, 300*time.Second)},
+		protocol.Member{Key: "x-expires", Value: milliseconds(c.Expires, 10*time.Second)},
+	)
+}
+
+func (c Control) exclusive() bool { return c.Exclusive == nil || *c.Exclusive }
 
 // run listens on the live connection, whichever it is, until ctx is done. Nothing that arrives ends it, and
 // nothing it meets touches the tasks: a broker that refuses the mailbox is asked again and again.
@@ -134,13 +139,12 @@ func (c *control) listen(ctx context.Context, conn transports.Conn) error {
 
 // hear executes one command, if it is for us, and answers if somebody waits.
 func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Message) {
-	c.clock.forward() // clients usually have no clock to follow
+	c.clock.forward() // the header's clock is the mailbox's of the caller, not a node's: it is not followed
 	r, err := protocol.DecodeControl(m, protocol.DecodeOptions{Accept: c.cfg.Accept, Limits: c.cfg.Limits})
 	if err != nil {
 		c.log.Error("a remote control command cannot be read; dropped", "err", err)
 		return
 	}
-	c.clock.adjust(r.Clock)
 	switch ours, err := r.For(c.cfg.Node); {
 	case err != nil:
 		c.log.Error("a remote control command chooses its nodes in a way that cannot be read; dropped", "method", r.Method, "err", err)

@@ -324,7 +324,7 @@ func TestRevokeKeepsWhatHasBegunOrEnded(t *testing.T) {
 		}
 		c.want("revoked", `["custom", "elsewhere", "here", "new", "over"]`)
 		c.want("revoke", `{"ok": "tasks {'here'} flagged as revoked"}`, arg("task_id", "here"))
-		c.want("hello", fmt.Sprintf(`{"revoked": ["custom", "elsewhere", "new", "over", "here", "x", "y"], "clock": %d}`, r.w.control.clock.now()+3),
+		c.want("hello", fmt.Sprintf(`{"revoked": ["custom", "elsewhere", "new", "over", "here", "x", "y"], "clock": %d}`, r.w.control.clock.now()+2),
 			arg("from_node", "w2@test"), arg("revoked", []protocol.Value{"x", "y", int64(1)}))
 	})
 }

@@ -400,12 +400,10 @@ func hello(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	if n.cfg.Control.ReadOnly {
 		theirs = nil
 	}
-	for i, id := range revokedIDs(theirs) {
-		if i == revokedMax {
-			break
-		}
-		n.revoked.add(id, now)
+	if node, ok := v.(string); ok {
+		n.cfg.Logger.Info("sync with " + printable(node))
 	}
+	n.revoked.merge(revokedIDs(theirs), now)
 	return protocol.ObjectOf(
 		protocol.Member{Key: "revoked", Value: n.revoked.list(now)},
 		protocol.Member{Key: "clock", Value: n.clock.forward()},

@@ -62,6 +62,7 @@ func (in *intake) run(ctx context.Context, conns <-chan transports.Conn) {
 // take receives from one connection until it breaks or ctx is done.
 func (in *intake) take(ctx context.Context, conn transports.Conn) {
 	log := in.w.log
+	in.w.pulse.online(ctx, conn)
 	window := in.window()
 	var consumer transports.Consumer
 	have := in.w.queues.trusted()

@@ -23,6 +23,9 @@ type job struct {
 	done     bool // its run succeeded
 	marks    marks
 
+	instead *outcome // what the caller was told in place of the run's own outcome; nil: that
+	unsafe  bool     // the effects could not be made safe: the message goes back
+
 	children []protocol.Value // result tuples of what the handler sent; complete when it has returned
 }
 

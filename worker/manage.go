@@ -26,6 +26,10 @@ func orders() map[string]Command {
 		"pool_restart":              poolRestart,
 		"autoscale":                 autoscaleOrder,
 		"shutdown":                  shutdown,
+		"enable_events":             enableEvents,
+		"disable_events":            disableEvents,
+		"heartbeat":                 heartbeat,
+		"election":                  election,
 	}
 }
 

@@ -22,6 +22,7 @@ type Node struct {
 	limiter    *limiter
 	times      *timeLimits
 	teller     *teller
+	pulse      *pulse
 	memory     *memory
 	window     func() int
 	stats      func() Stats

@@ -29,9 +29,10 @@ type (
 		part  canvas.Part
 		value protocol.Value // of a success
 	}
-	ackStep    struct{}
-	rejectStep struct{ requeue bool }
-	moveStep   struct {
+	insteadStep struct{ out outcome } // the run ends differently than its handler said
+	ackStep     struct{}
+	rejectStep  struct{ requeue bool }
+	moveStep    struct {
 		queue string
 		why   error
 	}
@@ -40,6 +41,7 @@ type (
 func (storeStep) step()   {}
 func (publishStep) step() {}
 func (noteStep) step()    {}
+func (insteadStep) step() {}
 func (effectStep) step()  {}
 func (partStep) step()    {}
 func (ackStep) step()     {}
@@ -61,7 +63,7 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 		if err != nil {
 			exc := protocol.NewException("ValueError", err.Error())
 			out = outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
-			return plan(cfg, who, j, out, now)
+			return append([]step{insteadStep{out}}, plan(cfg, who, j, out, now)...)
 		}
 		steps = effectSteps(effects)
 		if !j.ignored(cfg) {
@@ -89,7 +91,9 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 		}
 		m, err := next.Encode(cfg.Encoding, now)
 		if err != nil { // what was decoded cannot be encoded by the configured serializer
-			return append(failureSteps(cfg, who, j, protocol.EncodeErr(err), "", now), settleSteps(j, ackStep{})...)
+			exc := protocol.EncodeErr(err)
+			steps = append([]step{insteadStep{outcome{kind: failed, exception: exc}}}, failureSteps(cfg, who, j, exc, "", now)...)
+			return append(steps, settleSteps(j, ackStep{})...)
 		}
 		steps = append(steps, retryPublish(j, m))
 		return append(steps, settleSteps(j, ackStep{})...)

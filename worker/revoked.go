@@ -34,6 +34,16 @@ func newRevoked(limit int, ttl time.Duration) *revoked {
 	return &revoked{idSet: newIDSet(limit, ttl)}
 }
 
+// merge adds the ids of another node, stamped with our own clock.
+func (r *revoked) merge(ids []string, now time.Time) {
+	if len(ids) > revokedMax { // the last are the newest
+		ids = ids[len(ids)-revokedMax:]
+	}
+	for _, id := range ids {
+		r.add(id, now)
+	}
+}
+
 // stampsMax bounds the revoked stamps, which nothing removes; Celery has no bound.
 const stampsMax = 10000
 

@@ -58,7 +58,7 @@ func startRig(t *testing.T, change func(*Config), hs ...handlers.Handler) *rig {
 	r.broker.Declare("q")
 	cfg := Config{
 		Transport: r.broker, Handlers: reg, Results: r.results, Queues: []transports.Queue{{Name: "q", Create: true}},
-		Concurrency: 1, Node: "w1@test", Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+		Concurrency: 1, Node: "w1@test", Events: Events{NoHeartbeat: true, NoMingle: true, NoGossip: true}, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 	if change != nil {
 		change(&cfg)

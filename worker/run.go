@@ -17,12 +17,14 @@ type roster struct {
 	rooms sync.WaitGroup // intake and calendar: who makes tasks
 	tasks sync.WaitGroup // one per job in flight
 	calls sync.WaitGroup // handlers; one that ignores its context may outlive Run
+	tells sync.WaitGroup // who sends events
 }
 
 func (r *roster) linking(f func()) { r.link.Go(f) }
 func (r *roster) room(f func())    { r.rooms.Go(f) }
 func (r *roster) task(f func())    { r.tasks.Go(f) }
 func (r *roster) handler(f func()) { r.calls.Go(f) }
+func (r *roster) telling(f func()) { r.tells.Go(f) }
 
 // within reports whether all of wg ended within d, and before quit.
 func (r *roster) within(wg *sync.WaitGroup, d time.Duration, quit <-chan struct{}) bool {
@@ -123,11 +125,21 @@ func (w *Worker) run(ctx context.Context) error {
 	if !w.cfg.Control.Off {
 		w.roster.linking(func() { w.control.run(linked) })
 		w.roster.linking(func() { w.teller.run(linked) })
+		if !w.cfg.Events.NoMingle {
+			w.roster.linking(func() { w.mingle.run(linked) })
+		}
 	}
 	if w.autoscaler != nil {
 		w.roster.linking(func() { w.autoscaler.run(ctx) })
 	}
-	w.roster.linking(func() { w.pulse.run(linked) })
+	if !w.cfg.Events.NoGossip {
+		w.roster.linking(func() { w.gossip.run(linked) })
+	}
+	// Events go out until the last task has ended, while there is a connection: the link ends after them.
+	telling, endTelling := context.WithCancel(context.WithoutCancel(ctx))
+	defer endTelling()
+	w.roster.telling(func() { w.pulse.run(telling) })
+	w.roster.telling(func() { w.pulse.heart(telling) })
 	if w.state != nil {
 		w.roster.linking(func() { w.state.run(linked) })
 	}
@@ -140,8 +152,10 @@ func (w *Worker) run(ctx context.Context) error {
 	w.roster.rooms.Wait() // from here on nobody makes a task
 	if ctx.Err() == nil { // the first dial was refused
 		endTaking()
+		endTelling()
 		endLink()
 		w.roster.link.Wait()
+		w.roster.tells.Wait()
 		return dialErr
 	}
 	for _, j := range w.calendar.drain() {
@@ -158,8 +172,11 @@ func (w *Worker) run(ctx context.Context) error {
 		endSettle() // what is left returns to its queue with the connection
 		w.roster.within(&w.roster.tasks, time.Second, nil)
 	}
+	endTelling()
+	w.roster.within(&w.roster.tells, eventTimeout+flushFor, w.stages.quit.done)
 	endLink()
 	w.roster.link.Wait()
+	w.roster.tells.Wait() // without a connection nothing of theirs lasts
 	if len(cut) > 0 {
 		return fmt.Errorf("%w: %s", ErrGrace, strings.Join(cut, ", "))
 	}

@@ -22,6 +22,7 @@ type settler struct {
 	ledger *ledger
 	stats  *stats
 	who    publisherID
+	told   *pulse
 
 	dispatch *dispatch.Dispatcher // one attempt at an effect
 }
@@ -60,8 +61,9 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 			switch bare := bareFailure(steps[i]); {
 			case !failing:
 				failing = true
-				instead := failureSteps(s.cfg, s.who, j, unstorable(err), "", time.Now())
-				steps, i = append(instead, settlingSteps(steps)...), -1
+				exc := unstorable(err)
+				j.instead = &outcome{kind: failed, exception: exc}
+				steps, i = append(failureSteps(s.cfg, s.who, j, exc, "", time.Now()), settlingSteps(steps)...), -1
 			case bare != nil:
 				steps[i] = bare
 				i--
@@ -135,6 +137,9 @@ func (s *settler) take(ctx context.Context, j *job, st step) error {
 		return s.effect(ctx, j, st.effect)
 	case partStep:
 		return s.part(ctx, j, st)
+	case insteadStep:
+		j.instead = &st.out
+		return nil
 	case noteStep:
 		s.log.Error(st.text, append(taskAttrs(j.task), "err", st.err)...)
 		return nil
@@ -192,6 +197,9 @@ func (s *settler) publish(ctx context.Context, j *job, st publishStep) error {
 		err := s.attempt(ctx, func(ctx context.Context) error { return s.link.Publish(ctx, p) })
 		switch {
 		case err == nil:
+			if st.fallback != "" { // a retry; else it is the message itself that went back
+				s.told.sent(p)
+			}
 			return nil
 		case errors.Is(err, transports.ErrRefused):
 			if st.fallback != "" && (p.Exchange != "" || p.RoutingKey != st.fallback) {

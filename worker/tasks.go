@@ -55,7 +55,8 @@ func (in *intake) admit(j *job) {
 	if known && !j.logged {
 		j.logged = true
 		w.log.Info(fmt.Sprintf("Task %s received", label(j.task)), taskAttrs(j.task)...)
-		if v.kind == start || v.kind == hold {
+		// Celery looks for the id and the expiry before it says that it received the task, for stamps after.
+		if v.kind != settled && v.kind != duplicated && (v.kind != revoke || v.reason != "expired" && w.revoked.stamped(j.task)) {
 			w.pulse.received(j)
 		}
 	}
@@ -121,6 +122,7 @@ func (in *intake) settleNow(j *job, steps []step) {
 	if safe && j.done && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(j.task.ID, time.Now())
 	}
+	j.unsafe = !safe
 	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe)

@@ -108,6 +108,8 @@ type Worker struct {
 	settler    *settler
 	control    *control
 	pulse      *pulse
+	mingle     *mingle
+	gossip     *gossip
 	meter      *meter
 	roster     *roster
 
@@ -143,22 +145,24 @@ func New(cfg Config) (*Worker, error) {
 	w.ledger = newLedger(func(t *protocol.Task) { w.revoked.note(t, time.Now()) })
 	w.limiter = newLimiter(w.cfg.Handlers)
 	w.who = newPublisherID(cfg.Node)
-	w.settler = &settler{
-		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who,
-		dispatch: &dispatch.Dispatcher{Publisher: w.link, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
-	}
-	w.meter = newMeter(w.cfg.Handlers)
-	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	clock := newClock()
+	w.meter = newMeter(w.cfg.Handlers)
+	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats, w.who.origin)
+	w.mingle = &mingle{cfg: &w.cfg, log: w.log, link: w.link, clock: clock, revoked: w.revoked}
+	w.gossip = &gossip{cfg: &w.cfg, log: w.log, link: w.link, clock: clock}
+	w.settler = &settler{
+		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who, told: w.pulse,
+		dispatch: &dispatch.Dispatcher{Publisher: tellingPublisher{w.link, w.pulse}, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
+	}
+	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	if cfg.State != "" {
 		if w.state, err = openState(cfg.State, cfg.Node, w.revoked.idSet, clock, w.log); err != nil {
 			return nil, err
 		}
 	}
-	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats)
 	w.control = newControl(&w.cfg, w.log, w.link, clock, &Node{
 		cfg: &w.cfg, ledger: w.ledger, calendar: w.calendar, revoked: w.revoked, clock: clock, slots: w.slots, settling: w.settling,
-		autoscaler: w.autoscaler, queues: w.queues, limiter: w.limiter, times: w.times, teller: w.teller, memory: &memory{},
+		autoscaler: w.autoscaler, queues: w.queues, limiter: w.limiter, times: w.times, teller: w.teller, pulse: w.pulse, memory: &memory{},
 		window: w.window, stats: w.Stats, stop: w.Stop, began: time.Now(), pid: os.Getpid(),
 	})
 	return w, nil
@@ -193,6 +197,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if a := c.Autoscale; a.Min < 0 || a.Max < 0 || a.Max > slotsMax || a.Max > 0 && a.Min > a.Max || a.Max == 0 && a.Min > 0 || a.KeepAlive < 0 {
 		bad("Autoscale is %+v, want Max from Min to %d, both and KeepAlive 0 or more", a, slotsMax)
+	}
+	for _, f := range c.Events.faults() {
+		bad("%s", f)
 	}
 	seen := map[string]bool{}
 	for _, q := range c.Queues {

@@ -1,0 +1,156 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/stalkworker/stalk/internal/ids"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// mingle says hello to the other nodes over each new connection, with our revoked ids, and takes theirs and their
+// clocks from the answers: a revocation survives the restart of a node.
+//
+// Celery consumes nothing until a whole second has gone by. Here tasks are taken meanwhile: who waits for the
+// start of a worker waits for nothing, and what is revoked but comes in the moment before the first answer runs,
+// as it would on a node that was just started when the revocation was sent. What waits for its time or its turn
+// is looked up again when that has come.
+type mingle struct {
+	cfg     *Config
+	log     *slog.Logger
+	link    *link
+	clock   *clock
+	revoked *revoked
+}
+
+// mingleFor is how long answers are waited for.
+const mingleFor = time.Second
+
+// mostNeighbors bounds the answers that are counted.
+const mostNeighbors = 10_000
+
+// run says hello over each connection in turn until ctx is done.
+func (m *mingle) run(ctx context.Context) {
+	var last transports.Conn
+	for ctx.Err() == nil {
+		conn, up := m.link.current()
+		if conn == nil {
+			select {
+			case <-up:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if conn != last {
+			last = conn
+			if err := m.greet(ctx, conn); err != nil && ctx.Err() == nil && !errors.Is(err, transports.ErrDisconnected) {
+				m.log.Warn("mingle: the neighbors could not be asked", "err", err)
+			}
+		}
+		select {
+		case <-conn.Done():
+			sleep(ctx, 10*time.Millisecond) // the link is just about to notice
+		case <-ctx.Done():
+		}
+	}
+}
+
+// greet asks and listens for mingleFor.
+func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
+	m.log.Info("mingle: searching for neighbors")
+	ctx, cancel := context.WithTimeout(ctx, mingleFor+commandTimeout)
+	defer cancel()
+	namespace := m.cfg.Control.namespace()
+	exchange, me := protocol.ControlReplyExchange(namespace), ids.New()
+	answers, err := conn.Subscribe(ctx, transports.Fanout{
+		Exchange: exchange, Type: "direct", RoutingKey: me, Queue: me + "." + exchange,
+		Arguments: m.cfg.Control.queueArguments(), Exclusive: m.cfg.Control.exclusive(),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := answers.Close(); err != nil && !errors.Is(err, transports.ErrDisconnected) {
+			m.log.Debug("closing the reply queue", "err", err)
+		}
+	}()
+	ticket := ids.New()
+	var ours []protocol.Value
+	for _, id := range m.revoked.list(time.Now()) {
+		ours = append(ours, id)
+	}
+	if ours == nil {
+		ours = []protocol.Value{}
+	}
+	request := protocol.ControlRequest{
+		Method: "hello", Ticket: ticket, ReplyTo: &protocol.ControlAddress{Exchange: exchange, RoutingKey: me}, Clock: m.clock.forward(),
+		Arguments: protocol.ObjectOf(protocol.Member{Key: "from_node", Value: m.cfg.Node}, protocol.Member{Key: "revoked", Value: ours}),
+	}
+	message, err := request.Encode(m.cfg.Encoding, float64(time.Now().Add(mingleFor).UnixMicro())/1e6)
+	if err != nil {
+		return err
+	}
+	err = conn.Publish(ctx, transports.Publishing{
+		Exchange: protocol.ControlExchange(namespace), ExchangeType: "fanout", Broadcast: true, Message: message,
+	})
+	if err != nil {
+		return err
+	}
+	return m.collect(ctx, answers, ticket)
+}
+
+// collect takes what answers come within mingleFor.
+func (m *mingle) collect(ctx context.Context, answers transports.Subscription, ticket string) error {
+	ctx, cancel := context.WithTimeout(ctx, mingleFor)
+	defer cancel()
+	all, synced := map[string]bool{}, 0
+	for {
+		message, err := answers.Next(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		reply, err := protocol.DecodeControlReply(message, protocol.DecodeOptions{Accept: m.cfg.Accept, Limits: m.cfg.Limits})
+		if err != nil {
+			m.log.Warn("mingle: an answer cannot be read", "err", err)
+			continue
+		}
+		if reply.Ticket != nil && reply.Ticket != ticket {
+			continue
+		}
+		for _, node := range reply.Nodes.Members() {
+			if node.Key == m.cfg.Node || all[node.Key] || len(all) >= mostNeighbors {
+				continue
+			}
+			all[node.Key] = true
+			if state, ok := node.Value.(*protocol.Object); ok && state.Len() > 0 {
+				synced++
+				m.sync(state)
+			}
+		}
+	}
+	if len(all) == 0 {
+		m.log.Info("mingle: all alone")
+		return nil
+	}
+	m.log.Info(fmt.Sprintf("mingle: sync with %d nodes", synced))
+	m.log.Info("mingle: sync complete")
+	return nil
+}
+
+// sync takes a neighbor's clock and revoked ids. What is neither is passed over.
+func (m *mingle) sync(state *protocol.Object) {
+	clock, _ := state.Get("clock")
+	m.clock.adjust(protocol.SaneClock(clock))
+	if m.cfg.Control.ReadOnly {
+		return
+	}
+	theirs, _ := state.Get("revoked")
+	m.revoked.merge(revokedIDs(theirs), time.Now())
+}
