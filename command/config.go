@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -94,6 +95,9 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.Accept = s.texts("accept_content", ",")
 	zone, err := location(s.text("timezone", ""), s.flag("enable_utc", true))
 	try(err)
+	if os.Getenv("TZ") == "" { // else that is where this process lives, and nobody knows better
+		cfg.Events.Zone = zone // a Django process lives in its TIME_ZONE
+	}
 	cfg.Encoding = protocol.Encoding{Serializer: s.text("task_serializer", ""), Compression: s.text("task_compression", ""), Zone: zone}
 	for _, name := range append(slices.Clone(cfg.Accept), cfg.Encoding.Serializer) {
 		try(checkSerializer(name))
@@ -132,6 +136,7 @@ func events(c *cli.Context, s *settings) (worker.Events, error) {
 		NoGossip:    c.Bool("without-gossip"),
 		Exchange:    s.text("event_exchange", ""),
 		Serializer:  s.text("event_serializer", ""),
+		Version:     Version,
 	}
 	if isSet(c, "task-events") {
 		e.Tasks = c.Bool("task-events")
