@@ -136,5 +136,6 @@ func commands(g Program, p process) []*cli.Command {
 			OnUsageError: wrong,
 			Action:       func(c *cli.Context) error { return runDemo(c, g, p) },
 		},
+		checkCommand(p, wrong),
 	}
 }

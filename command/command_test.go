@@ -162,8 +162,8 @@ func startDemo(t *testing.T, args ...string) *started {
 	return s
 }
 
-// call sends a task as a client would and waits for its end.
-func call(t *testing.T, url, queue string, task protocol.Task) protocol.Result {
+// publish sends a task as a client would.
+func publish(t *testing.T, url, queue string, task protocol.Task) {
 	t.Helper()
 	b, err := dial.Broker(url, dial.BrokerOptions{})
 	if err != nil {
@@ -181,6 +181,12 @@ func call(t *testing.T, url, queue string, task protocol.Task) protocol.Result {
 	if err := conn.Publish(t.Context(), transports.Publishing{RoutingKey: queue, Message: m}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// call sends a task as a client would and waits for its end.
+func call(t *testing.T, url, queue string, task protocol.Task) protocol.Result {
+	t.Helper()
+	publish(t, url, queue, task)
 	store, err := dial.Results(url, dial.ResultOptions{})
 	if err != nil {
 		t.Fatal(err)

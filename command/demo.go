@@ -82,7 +82,7 @@ Ctrl-C ends it; nothing is kept.
 	return supervise(c.Context, worker.Config{
 		Transport: transport, Handlers: reg, Results: results, Queues: queues, Node: "demo@localhost", Grace: 10 * time.Second, Logger: log,
 		Control: worker.Control{Commands: g.Control},
-	}, p)
+	}, p, nil)
 }
 
 // tick moves miniredis's clock: keys there expire only when told how much time has passed.

@@ -56,6 +56,7 @@ func workerFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},
 		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
 	}
+	flags = append(flags, httpFlags()...)
 	for _, m := range meaningless {
 		flags = append(flags, m.flag)
 	}
@@ -66,7 +67,7 @@ func workerFlags() []cli.Flag {
 }
 
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
-var ownFlags = []string{"log-json", "grace", "serve", "alias", "demo", "media-root", "config", "config-namespace"}
+var ownFlags = []string{"log-json", "grace", "serve", "alias", "demo", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
 // meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line. want
 // are the values it may have; nil is any.

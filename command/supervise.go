@@ -27,11 +27,12 @@ func (e exitError) ExitCode() int { return e.code }
 var errRestart = errors.New("command: restart")
 
 // supervise runs the worker until a signal, an order from afar or ctx ends it, as signals.go says.
-func supervise(ctx context.Context, cfg worker.Config, p process) error {
+func supervise(ctx context.Context, cfg worker.Config, p process, web *front) error {
 	w, err := worker.New(cfg)
 	if err != nil {
 		return usageError{err} // it dials nothing: what it refuses is what it was told
 	}
+	defer web.serve(w)() // until Run has returned: probes are answered during the whole shutdown
 	l := newLadder(p.env("REMAP_SIGTERM") == "SIGQUIT", strings.Join(p.args, " "))
 	signals, unwatch := p.watch()
 	defer unwatch()

@@ -53,6 +53,11 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if names := s.unread(); len(names) > 0 {
 		notes = append(notes, "settings without effect here: "+strings.Join(names, ", "))
 	}
+	web, err := openFront(c, log)
+	if err != nil {
+		return err
+	}
+	defer web.close()
 	pid, err := claimPidfile(pidPath, p.stderr)
 	if err != nil {
 		return err
@@ -70,7 +75,7 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	for _, n := range notes {
 		log.Warn(n)
 	}
-	return supervise(c.Context, cfg, p)
+	return supervise(c.Context, cfg, p, web)
 }
 
 // registry is the set of tasks to serve: the program's own and the stock ones, with aliases added and then

@@ -89,7 +89,7 @@ type series struct {
 	name, queue string
 
 	received, started, failures, rejections, revoked, refused atomic.Int64
-	outcomes                                                  [replaced + 1]atomic.Int64 // by outcomeKind
+	outcomes                                                  [len(outcomeNames)]atomic.Int64 // by outcomeKind
 
 	ran       histogram // runs that succeeded
 	ranOther  histogram // all other runs
@@ -242,15 +242,15 @@ type TaskStats struct {
 	Started    int64 // runs
 	Succeeded  int64
 	Failed     int64 // all failures told to a caller: Rejected without requeue and Refused among them
-	TimedOut   int64 // of Failed: the hard limit
 	Retried    int64
-	Rejected   int64 // by the handler, with and without requeue
-	Ignored    int64
-	Replaced   int64 // by another signature
-	Revoked    int64 // expired ones included
-	Refused    int64 // unknown name, impossible time, delivered too often
-	Cut        int64 // runs ended by shutdown; their messages went back
-	Exceptions map[string]int64
+	Rejected   int64            // by the handler, with and without requeue
+	Revoked    int64            // expired ones included
+	Refused    int64            // unknown name, impossible time, delivered too often
+	Exceptions map[string]int64 // Failed, by the class of the exception
+
+	// Outcomes is how runs ended, and with refused and revoked the tasks that did not run: each counts once. cut
+	// are runs that a shutdown ended.
+	Outcomes map[string]int64
 
 	Runtime   Histogram // of runs that succeeded
 	OtherRuns Histogram // of all other runs
@@ -277,17 +277,25 @@ func (w *Worker) TaskStats() []TaskStats {
 	return out
 }
 
+// outcomeNames are the words for an outcomeKind in TaskStats.Outcomes.
+var outcomeNames = [...]string{
+	succeeded: "succeeded", failed: "failed", timedOut: "timed_out", retried: "retried", ignored: "ignored",
+	rejected: "rejected", requeued: "requeued", interrupted: "cut", replaced: "replaced",
+}
+
 func (s *series) snapshot() TaskStats {
-	kind := func(k outcomeKind) int64 { return s.outcomes[k].Load() }
 	out := TaskStats{
 		Name: s.name, Queue: s.queue,
-		Received: s.received.Load(), Started: s.started.Load(), Succeeded: kind(succeeded), Failed: s.failures.Load(),
-		TimedOut: kind(timedOut), Retried: kind(retried), Rejected: s.rejections.Load(), Ignored: kind(ignored),
-		Replaced: kind(replaced), Revoked: s.revoked.Load(), Refused: s.refused.Load(), Cut: kind(interrupted),
-		Exceptions: map[string]int64{},
-		Runtime:    s.ran.snapshot(), OtherRuns: s.ranOther.snapshot(), Wait: s.wait.snapshot(),
+		Received: s.received.Load(), Started: s.started.Load(), Succeeded: s.outcomes[succeeded].Load(), Failed: s.failures.Load(),
+		Retried: s.outcomes[retried].Load(), Rejected: s.rejections.Load(), Revoked: s.revoked.Load(), Refused: s.refused.Load(),
+		Exceptions: map[string]int64{}, Outcomes: make(map[string]int64, len(outcomeNames)+2),
+		Runtime: s.ran.snapshot(), OtherRuns: s.ranOther.snapshot(), Wait: s.wait.snapshot(),
 		QueueWait: s.queueWait.snapshot(), Settle: s.settling.snapshot(),
 	}
+	for kind, name := range outcomeNames {
+		out.Outcomes[name] = s.outcomes[kind].Load()
+	}
+	out.Outcomes["revoked"], out.Outcomes["refused"] = out.Revoked, out.Refused
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, n := range s.exceptions {

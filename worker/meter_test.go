@@ -73,7 +73,7 @@ func TestMeterCountsEveryEnd(t *testing.T) {
 			"unknown": {Failed: 1, Refused: 1, Exceptions: map[string]int64{"NotRegistered": 1}},
 		} {
 			s := statsOf(t, r.w, name)
-			got := counts{s.Received, s.Started, s.Succeeded, s.Failed, s.TimedOut, s.Retried, s.Rejected, s.Ignored, s.Revoked, s.Refused, s.Exceptions}
+			got := counts{s.Received, s.Started, s.Succeeded, s.Failed, s.Outcomes["timed_out"], s.Retried, s.Rejected, s.Outcomes["ignored"], s.Revoked, s.Refused, s.Exceptions}
 			if want.Exceptions == nil {
 				want.Exceptions = map[string]int64{}
 			}

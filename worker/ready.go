@@ -93,6 +93,7 @@ var (
 	ErrStopping     = errors.New("worker: stopping")
 	ErrNotConnected = errors.New("worker: no connection to the broker")
 	ErrNotConsuming = errors.New("worker: not consuming yet")
+	ErrNoQueues     = errors.New("worker: no queue is left to consume: remote control cancelled them all")
 )
 
 // Ready is nil while the worker is really consuming, else one of the errors above. It may be called at any time.
@@ -107,6 +108,8 @@ func (w *Worker) Ready() error {
 		return ErrNotConnected
 	case !w.stats.consuming.Load():
 		return ErrNotConsuming
+	case len(w.queues.list()) == 0:
+		return ErrNoQueues
 	}
 	return nil
 }
@@ -137,13 +140,21 @@ func (w *Worker) QueueSize(ctx context.Context, name string) (transports.QueueSi
 	return admin.QueueSize(ctx, name)
 }
 
-// Queues are the names of the queues consumed.
+// Queues are the names of the queues consumed, those that remote control added among them.
 func (w *Worker) Queues() []string {
 	var out []string
 	for _, q := range w.queues.list() {
 		out = append(out, q.Name)
 	}
 	return out
+}
+
+// Probe takes each lock of the worker once. It returns at once, or hangs where the worker does: a liveness check
+// gives it a goroutine and a second. The broker and the result store have no part in it.
+func (w *Worker) Probe() {
+	w.Stats()
+	w.ledger.totals()
+	w.revoked.has("", time.Now())
 }
 
 // Node is the name the worker goes by: "celery@host".

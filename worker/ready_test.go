@@ -37,6 +37,13 @@ func TestReadySaysWhyNot(t *testing.T) {
 		if s := r.w.Stats(); !s.Connected || s.Connects != 2 {
 			t.Errorf("connected %v after %d connects, want true after 2", s.Connected, s.Connects)
 		}
+		r.w.queues.cancel("q")
+		want("when remote control has cancelled every queue", ErrNoQueues)
+		if q := r.w.Queues(); len(q) != 0 {
+			t.Errorf("Queues = %q", q)
+		}
+		r.w.queues.add(transports.Queue{Name: "q"})
+		want("when a queue is back", nil)
 		r.send(protocol.Task{ID: "2", Name: "t"})
 		synctest.Wait()
 		r.w.Stop()

@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/dispatch":               {"protocol", "canvas", "transports", "resultbackend"},
 	"client":                          {"protocol", "canvas", "transports", "resultbackend", "internal/dispatch", "internal/redial", "internal/ids"},
 	"worker":                          {"protocol", "canvas", "transports", "resultbackend", "handlers", "internal/dispatch", "internal/ids"},
+	"metrics":                         {"transports", "worker"},
 	"internal/ids":                    {},
 	"internal/pyurl":                  {},
 	"internal/redisopt":               {"internal/pyurl"},
@@ -46,7 +47,7 @@ var allowed = map[string][]string{
 		"protocol", "transports", "resultbackend", "transports/rabbitmq", "transports/redisbroker",
 		"resultbackend/redisresult", "resultbackend/rpcresult",
 	},
-	"command": {"protocol", "canvas", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial"},
+	"command": {"protocol", "canvas", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
 	".":       {"command"},
 }
 
