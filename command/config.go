@@ -45,25 +45,13 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	if cfg.Autoscale.Max == 0 {
 		cfg.Autoscale.KeepAlive = 0
 	}
-	cfg.Prefetch = s.whole("worker_prefetch_multiplier", 0)
-	if n := c.Int("prefetch-multiplier"); n != 0 { // on the command line 0 counts as not given
-		cfg.Prefetch = n
-	}
-	without := s.flag("worker_disable_prefetch", false)
-	if isSet(c, "disable-prefetch") {
-		without = c.Bool("disable-prefetch")
-	}
-	if without {
-		cfg.Prefetch = 1
-	}
+	try(lifecycle(c, s, &cfg))
 	if d, err := graceful(c.String("grace")); err != nil {
 		try(err)
 	} else if d > 0 {
 		cfg.Grace = d
 	}
 
-	cfg.SoftShutdown = s.seconds("worker_soft_shutdown_timeout", 0)
-	cfg.SoftShutdownOnIdle = s.flag("worker_enable_soft_shutdown_on_idle", false)
 	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
 	if isSet(c, "soft-time-limit") {
 		cfg.SoftLimit, err = flagSeconds(c, "soft-time-limit")
@@ -110,6 +98,9 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		try(err)
 		for _, q := range cfg.Routes.Queues() {
 			cfg.Declared = append(cfg.Declared, declared(q))
+		}
+		if s.flag("worker_direct", false) {
+			cfg.Queues = append(cfg.Queues, directQueue(cfg.Node))
 		}
 	}
 	cfg.InheritPriority = s.flag("task_inherit_parent_priority", false)

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"io"
 	"os"
 	"os/signal"
@@ -44,6 +45,14 @@ func (p process) watch() (signals <-chan os.Signal, end func()) {
 	}
 	signal.Notify(c, wanted...)
 	return c, func() { signal.Stop(c) }
+}
+
+// interruptible is ctx, which TERM, INT and QUIT end where they would end the process: for what is done before watch.
+func (p process) interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !p.own {
+		return context.WithCancel(ctx)
+	}
+	return signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT)
 }
 
 // nowhere is a signal that does not come.

@@ -65,7 +65,10 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	defer func() { err = errors.Join(err, pid.release()) }()
 
 	if c.Bool("purge") {
-		if err := purgeFirst(c.Context, cfg, log, p); err != nil {
+		ctx, end := p.interruptible(c.Context)
+		err := purgeFirst(ctx, cfg, log, p)
+		end()
+		if err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,7 @@ type intake struct {
 	settle context.Context // parent of what settles
 
 	wake chan struct{} // capacity 1: look again
+	full bool          // run's own: held tasks leave no room
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the Receive in progress; guarded by mu
@@ -180,13 +181,18 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 	return c.Receive(rctx)
 }
 
-// window is how many messages may be unsettled: what runs and settles, and what is held for its eta,
-// rounded up so that it does not change with every held job.
-func (in *intake) window() int { return in.w.window() }
-
-func windowFor(slots, prefetch, held int) int {
-	const step = 16
-	return max(1, slots*prefetch) + (held+step-1)/step*step
+// window is how many messages may be unsettled: what runs and settles, and what is held for its eta.
+func (in *intake) window() int {
+	w := in.w
+	held, limit := w.calendar.waitingForETA(), w.cfg.ETALimit
+	n := windowFor(w.slots.ceiling(), w.cfg.Prefetch, held, limit)
+	if full := limit > 0 && held >= n; full != in.full {
+		in.full = full
+		if full {
+			w.log.Warn("worker_eta_task_limit is reached: nothing is taken until a held task is due", "held", held, "limit", limit)
+		}
+	}
+	return n
 }
 
 // begin gives the delivery a slot and a goroutine.

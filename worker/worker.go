@@ -39,7 +39,8 @@ type Config struct {
 
 	Concurrency int // handlers running at a time; 0: GOMAXPROCS
 	Autoscale   Autoscale
-	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4
+	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4, negative: without limit, which is at most 65535 in all
+	ETALimit    int    // worker_eta_task_limit: unsettled messages that tasks held for an eta may raise them to; 0: no limit
 	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
 	Node        string // "": celery@<host>
 
@@ -170,7 +171,7 @@ func New(cfg Config) (*Worker, error) {
 
 // window is how many messages may be unsettled now.
 func (w *Worker) window() int {
-	return windowFor(w.slots.ceiling(), w.cfg.Prefetch, w.calendar.waitingForETA())
+	return prefetchCount(w.slots.ceiling(), w.cfg.Prefetch, w.calendar.waitingForETA(), w.cfg.ETALimit)
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -182,7 +183,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Handlers == nil {
 		bad("Handlers is required")
 	}
-	for name, n := range map[string]int{"Concurrency": c.Concurrency, "Prefetch": c.Prefetch, "Settling": c.Settling, "Deliveries": c.Deliveries, "RevokesMax": c.RevokesMax, "SuccessMax": c.SuccessMax} {
+	for name, n := range map[string]int{"Concurrency": c.Concurrency, "ETALimit": c.ETALimit, "Settling": c.Settling, "Deliveries": c.Deliveries, "RevokesMax": c.RevokesMax, "SuccessMax": c.SuccessMax} {
 		if n < 0 {
 			bad("%s is %d, want 0 or more", name, n)
 		}
