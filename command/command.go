@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,7 +39,7 @@ func Main(hs ...handlers.Handler) { Program{Handlers: hs}.Main() }
 // Main runs the command line and ends the process.
 func (g Program) Main() {
 	folder, err := os.Getwd() // --workdir leaves it
-	p := process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), args: os.Args, own: true}
+	p := process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), args: os.Args, own: true}
 	code := run(context.Background(), g, os.Args, p)
 	if code == restartCode && err == nil {
 		err = become(folder, os.Args, p.environ)
@@ -72,12 +73,16 @@ func (e usageError) Error() string { return e.err.Error() }
 func (e usageError) Unwrap() error { return e.err }
 
 func run(ctx context.Context, g Program, args []string, p process) int {
+	p.name = "stalk"
+	if len(args) > 0 && args[0] != "" {
+		p.name = filepath.Base(args[0])
+	}
 	app := &cli.App{
 		Name:            "stalk",
 		Usage:           "a Go worker beside Celery",
 		Version:         Version,
 		Flags:           globalFlags(),
-		Commands:        commands(g, p),
+		Commands:        append(commands(g, p), completeCommand(g, p)),
 		Writer:          p.stdout,
 		ErrWriter:       p.stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
@@ -90,7 +95,7 @@ func run(ctx context.Context, g Program, args []string, p process) int {
 			return cli.ShowAppHelp(c)
 		},
 	}
-	err := app.RunContext(ctx, args)
+	err := app.RunContext(ctx, arrange(args, app.Flags, app.Commands))
 	var usage usageError
 	var exit exitError
 	switch {
@@ -115,27 +120,45 @@ func run(ctx context.Context, g Program, args []string, p process) int {
 // Commands are the commands over the given tasks, to mount into another cli.App with append. Signals
 // are that App's business: the commands stop when its context is done.
 func Commands(hs ...handlers.Handler) []*cli.Command {
-	return commands(Program{Handlers: hs}, process{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()})
+	return commands(Program{Handlers: hs}, process{
+		name: "stalk", stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(),
+	})
 }
 
 func commands(g Program, p process) []*cli.Command {
 	wrong := func(_ *cli.Context, err error, _ bool) error { return usageError{err} }
-	return []*cli.Command{
+	all := []*cli.Command{
 		{
-			Name:         "worker",
-			Usage:        "take tasks from the broker and run them",
-			Flags:        append(workerFlags(), globalFlags()...),
-			OnUsageError: wrong,
-			ArgsUsage:    "[key=value ...]",
-			Action:       func(c *cli.Context) error { return runWorker(c, g, p) },
+			Name:      "worker",
+			Usage:     "take tasks from the broker and run them",
+			Flags:     append(workerFlags(), globalFlags()...),
+			ArgsUsage: "[key=value ...]",
+			Action:    func(c *cli.Context) error { return runWorker(c, g, p) },
 		},
 		{
-			Name:         "demo",
-			Usage:        "run a worker with an embedded broker, to try things without a server",
-			Flags:        append(demoFlags(), globalFlags()...),
-			OnUsageError: wrong,
-			Action:       func(c *cli.Context) error { return runDemo(c, g, p) },
+			Name:   "demo",
+			Usage:  "run a worker with an embedded broker, to try things without a server",
+			Flags:  append(demoFlags(), globalFlags()...),
+			Action: func(c *cli.Context) error { return runDemo(c, g, p) },
 		},
 		checkCommand(p, wrong),
+	}
+	for _, k := range remoteKinds(g) {
+		all = append(all, k.command(p))
+	}
+	all = append(all, statusCommand(p), eventsCommand(p), callCommand(p), resultCommand(p), purgeCommand(p),
+		quarantineCommand(p), listCommand(p), reportCommand(p), completionCommand(p))
+	all = append(all, refusedCommands()...)
+	for _, c := range all {
+		onUsageError(c, wrong)
+	}
+	return all
+}
+
+// onUsageError tells c and what is below it what to do about a mistake in its flags.
+func onUsageError(c *cli.Command, wrong cli.OnUsageErrorFunc) {
+	c.OnUsageError = wrong
+	for _, sub := range c.Subcommands {
+		onUsageError(sub, wrong)
 	}
 }

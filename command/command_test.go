@@ -81,7 +81,6 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"an override of nothing", nil, "worker worker_concurency=2", `did you mean "worker_concurrency"?`},
 		{"an override of the wrong type", nil, "worker --demo -b redis:// worker_prefetch_multiplier=many", "command line: worker_prefetch_multiplier is many, want a whole number"},
 		{"an override with a cast that fails", nil, "worker --demo -b redis:// task_routes=(dict)x", "task_routes=(dict)x: invalid character"},
-		{"a flag behind the overrides", nil, "worker worker_concurrency=2 -l info", "flags stand before the key=value arguments"},
 		{"a pool that Celery refuses too", nil, "worker --demo -b redis:// -P fibers", `--pool "fibers": want prefork, eventlet`},
 		{"a boolean variable of the wrong type", []string{"CELERY_WORKER_TASK_EVENTS=maybe"}, "worker --demo -b redis://", `CELERY_WORKER_TASK_EVENTS="maybe": want true or false`},
 		{"a number of the wrong type", []string{"CELERY_WORKER_PREFETCH_MULTIPLIER=x"}, "worker --demo -b redis://", `CELERY_WORKER_PREFETCH_MULTIPLIER="x"`},

@@ -16,10 +16,6 @@ import (
 func (s *settings) override(args []string) error {
 	var errs []error
 	for _, arg := range args {
-		if strings.HasPrefix(arg, "-") {
-			errs = append(errs, fmt.Errorf("%q: flags stand before the key=value arguments", arg))
-			continue
-		}
 		key, value, ok := strings.Cut(arg, "=")
 		if !ok {
 			errs = append(errs, fmt.Errorf("worker takes no arguments but key=value settings, got %q", arg))

@@ -12,6 +12,8 @@ import (
 
 // A process is what a command may touch of the world.
 type process struct {
+	name           string    // the program's, for completion
+	stdin          io.Reader // nil: nobody answers questions
 	stdout, stderr io.Writer
 	environ        []string
 	args           []string         // the command line, for a restart

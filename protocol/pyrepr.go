@@ -9,6 +9,9 @@ import (
 // Python's own repr, which the texts of exceptions show. Repr is Celery's saferepr and differs from it:
 // there line breaks stay raw, long texts are cut and deep lists left out.
 
+// Str is Python's str(v): a text as it is, of anything else the repr that Python itself prints, whole.
+func Str(v Value) string { return pyStr(v) }
+
 // pyStr is str(v).
 func pyStr(v Value) string {
 	if s, ok := v.(string); ok {

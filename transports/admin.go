@@ -33,3 +33,11 @@ type QueueSize struct {
 	Ready     int // messages that wait to be taken
 	Consumers int // -1 where the broker cannot tell
 }
+
+// BindingLister is a Conn that can tell the bindings it knows, sorted by queue. RabbitMQ's protocol cannot.
+type BindingLister interface {
+	Bindings(ctx context.Context) ([]Binding, error)
+}
+
+// A Binding ties a queue to an exchange.
+type Binding struct{ Queue, Exchange, RoutingKey string }

@@ -38,6 +38,9 @@ func shownSettings(o *protocol.Object) *protocol.Object {
 	return out
 }
 
+// MaskSettings is a copy of settings without what is secret in them, as inspect conf shows them.
+func MaskSettings(settings *protocol.Object) *protocol.Object { return shownSettings(settings) }
+
 func shown(name string, v protocol.Value) protocol.Value {
 	switch v := v.(type) {
 	case *protocol.Object:

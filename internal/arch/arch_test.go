@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 		"protocol", "transports", "resultbackend", "transports/rabbitmq", "transports/redisbroker",
 		"resultbackend/redisresult", "resultbackend/rpcresult",
 	},
-	"command": {"protocol", "canvas", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
+	"command": {"protocol", "canvas", "client", "internal/ids", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
 	".":       {"command"},
 }
 
