@@ -27,7 +27,7 @@ func demoFlags() []cli.Flag {
 // runDemo is `stalk demo`: an embedded Redis (miniredis) and a worker with every stock task, in one
 // process, for trying things. Nothing survives it.
 func runDemo(c *cli.Context, g Program, p process) error {
-	log, _, err := openLog(c.String("loglevel"), "", p.stderr)
+	log, _, err := openLog(c.String("loglevel"), "", p.stderr, logStyle{})
 	if err != nil {
 		return usageError{err}
 	}

@@ -14,20 +14,32 @@ import (
 	"github.com/stalkworker/stalk/handlers/demo"
 )
 
-// TestSettingsDocTellsTheTruth: docs/settings.md names exactly the settings that are read.
-func TestSettingsDocTellsTheTruth(t *testing.T) {
-	s := settingsOf(t, "{broker_url: 'redis://127.0.0.1:1/0', result_backend: 'rpc://'}")
+// contextOf is a command line of `stalk worker` without any flag.
+func contextOf(t *testing.T) *cli.Context {
+	t.Helper()
 	set := flag.NewFlagSet("worker", flag.ContinueOnError)
 	for _, f := range append(workerFlags(), globalFlags()...) {
 		if err := f.Apply(set); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return cli.NewContext(nil, set, nil)
+}
+
+// TestSettingsDocTellsTheTruth: docs/settings.md names exactly the settings that are read.
+func TestSettingsDocTellsTheTruth(t *testing.T) {
+	s := settingsOf(t, "{broker_url: 'redis://127.0.0.1:1/0', result_backend: 'rpc://'}")
+	c := contextOf(t)
 	reg, err := registry(demo.Handlers(), false, "", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := workerConfig(cli.NewContext(nil, set, nil), s, reg, newLog(&bytes.Buffer{}, 0)); err != nil {
+	if _, err := logStyleOf(c, s, "n"); err != nil {
+		t.Fatal(err)
+	}
+	textOption(c, s, "logfile", "worker_logfile") // runWorker's own
+	textOption(c, s, "pidfile", "worker_pidfile")
+	if _, err := workerConfig(c, s, reg, newLog(&bytes.Buffer{}, 0)); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile("../docs/settings.md")

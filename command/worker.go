@@ -31,15 +31,19 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if err != nil {
 		return err
 	}
-	logPath, err := expandNode(c.String("logfile"), node)
+	logPath, err := expandNode(textOption(c, s, "logfile", "worker_logfile"), node)
 	if err != nil {
 		return usageError{fmt.Errorf("--logfile: %w", err)}
 	}
-	pidPath, err := expandNode(c.String("pidfile"), node)
+	pidPath, err := expandNode(textOption(c, s, "pidfile", "worker_pidfile"), node)
 	if err != nil {
 		return usageError{fmt.Errorf("--pidfile: %w", err)}
 	}
-	log, closeLog, err := openLog(c.String("loglevel"), logPath, p.stderr)
+	style, err := logStyleOf(c, s, node)
+	if err != nil {
+		return usageError{err}
+	}
+	log, closeLog, err := openLog(c.String("loglevel"), logPath, p.stderr, style)
 	if err != nil {
 		return usageError{err}
 	}
@@ -158,17 +162,17 @@ func ownLifetime(s *settings, name string) *time.Duration {
 	return s.lifetime(name)
 }
 
-func openLog(level, file string, stderr io.Writer) (*slog.Logger, func() error, error) {
+func openLog(level, file string, stderr io.Writer, style logStyle) (*slog.Logger, func() error, error) {
 	l, err := parseLevel(level)
 	if err != nil {
 		return nil, nil, err
 	}
 	if file == "" {
-		return newLog(stderr, l), func() error { return nil }, nil
+		return styledLog(stderr, l, style), func() error { return nil }, nil
 	}
 	f, err := openLogfile(file)
 	if err != nil {
 		return nil, nil, fmt.Errorf("--logfile: %w", err)
 	}
-	return newLog(f, l), f.Close, nil
+	return styledLog(f, l, style), f.Close, nil
 }

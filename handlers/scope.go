@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -62,6 +63,18 @@ func InfoFrom(ctx context.Context) (Info, bool) {
 		return s.info, true
 	}
 	return Info{}, false
+}
+
+// Logger is where a handler writes what its users should find in the worker's log: lines bear the task's name and id
+// and have the format worker_task_log_format, as those of Celery's get_task_logger. Outside a task, or where the Host
+// has no log, it is slog.Default.
+func Logger(ctx context.Context) *slog.Logger {
+	if s, ok := ctx.Value(scopeKey{}).(*scope); ok {
+		if h, ok := s.host.(interface{ Logger() *slog.Logger }); ok {
+			return h.Logger()
+		}
+	}
+	return slog.Default()
 }
 
 // Progress stores the state PROGRESS with meta, which AsyncResult.info shows. It is Report with that state.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/stalkworker/stalk/canvas"
@@ -20,6 +21,11 @@ type host struct {
 }
 
 var _ handlers.Host = (*host)(nil)
+
+// Logger is the log for the handler's own lines.
+func (h *host) Logger() *slog.Logger {
+	return h.cfg.Logger.With(append(taskAttrs(h.job.task), "logger", "celery.task")...)
+}
 
 var errOver = errors.New("worker: the task is over; it can no longer report or send")
 

@@ -397,3 +397,16 @@ func TestNothingOfAHandlerEndsTheProcess(t *testing.T) {
 		r.wantQueue("q", 0, 0)
 	})
 }
+
+// What a handler writes to its log bears the task's name and id.
+func TestHandlersLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("chatty", func(ctx context.Context, _ nothing) (int, error) {
+			handlers.Logger(ctx).Warn("half done", "left", 5)
+			return 0, nil
+		}))
+		r.send(protocol.Task{ID: "a", Name: "chatty"})
+		synctest.Wait()
+		r.wantLog(`level=WARN msg="half done" task=a name=chatty logger=celery.task left=5`)
+	})
+}

@@ -58,11 +58,10 @@ func logOutcome(log *slog.Logger, j *job, out outcome) {
 			log.Info(prefix+"raised expected: "+out.exception.Repr(), attrs...)
 			return
 		}
-		text := prefix + "raised unexpected: " + out.exception.Repr()
 		if out.traceback != "" {
-			text += "\n" + out.traceback
+			attrs = append(attrs, "traceback", out.traceback)
 		}
-		log.Error(text, attrs...)
+		log.Error(prefix+"raised unexpected: "+out.exception.Repr(), attrs...)
 	case retried:
 		log.Info(prefix+"retry: "+out.wait, append(attrs, "state", protocol.Retry, "attempt", j.task.Retries+1)...)
 	case ignored, replaced:
