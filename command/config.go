@@ -75,7 +75,8 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	}
 
 	try(remembered(c, s, &cfg))
-	cfg.Control = remoteControl(s)
+	cfg.Control, err = remoteControl(c, s)
+	try(err)
 	cfg.Events, err = events(c, s)
 	try(err)
 	cfg.Settings = shownSettings(c, s)

@@ -9,8 +9,17 @@ import (
 	"github.com/stalkworker/stalk/worker"
 )
 
-// remoteControl reads Celery's settings of the control mailbox.
-func remoteControl(s *settings) worker.Control {
+// remoteControl reads --remote-control and Celery's settings of the control mailbox.
+func remoteControl(c *cli.Context, s *settings) (worker.Control, error) {
+	off := !s.flag("worker_enable_remote_control", true)
+	how := c.String("remote-control")
+	switch how {
+	case "off":
+		off = true
+	case "", "full", "read-only":
+	default:
+		return worker.Control{}, usageError{fmt.Errorf("--remote-control %q: want full, read-only or off", how)}
+	}
 	exclusive := s.maybe("control_queue_exclusive")
 	if s.flag("control_queue_durable", false) {
 		// The mailbox is ours alone: no peer sees how it was declared.
@@ -19,12 +28,13 @@ func remoteControl(s *settings) worker.Control {
 		}
 	}
 	return worker.Control{
-		Off:       !s.flag("worker_enable_remote_control", true),
+		Off:       off,
+		ReadOnly:  how == "read-only",
 		Exchange:  s.text("control_exchange", ""),
 		Exclusive: exclusive,
 		TTL:       s.seconds("control_queue_ttl", 0),
 		Expires:   s.seconds("control_queue_expires", 0),
-	}
+	}, nil
 }
 
 // shownSettings are the settings that `celery inspect conf` shows: those of file and environment, with the
