@@ -98,6 +98,9 @@ func TestReadOnlyRemoteControl(t *testing.T) {
 		r.send(protocol.Task{ID: "a", Name: "wait"})
 		synctest.Wait()
 		for name := range orders() {
+			if harmless[name] {
+				continue
+			}
 			want := fmt.Sprintf(`{"error": "PermissionError('remote control of w1@test is read-only: %s is refused')"}`, name)
 			c.want(name, want, arg("task_id", "a"), arg("terminate", true), arg("queue", "x"), arg("headers", protocol.ObjectOf()),
 				arg("signal", nil), arg("task_name", "wait"), arg("rate_limit", "1/s"))

@@ -30,7 +30,7 @@ func TestMemoryIsSampledAndDumped(t *testing.T) {
 			}
 		}
 		got := c.ask("memdump", arg("samples", int64(3)))
-		if !regexp.MustCompile(`^"- rss \(sample\):\\n(-    > `+size+`,\\n){10}- rss \(end\): `+size+`\.\\n"$`).MatchString(got) {
+		if !regexp.MustCompile(`^"- rss \(sample\):\\n(-    > ` + size + `,\\n){10}- rss \(end\): ` + size + `\.\\n"$`).MatchString(got) {
 			t.Errorf("memdump = %s", got)
 		}
 		if got := c.ask("memdump"); !strings.HasPrefix(got, `"- rss (end): `) {
