@@ -29,6 +29,10 @@ func writeCelery(t *text, s snapshot) {
 			t.sample(name, float64(value(ts)), label{"name", ts.Name}, host, label{"queue_name", ts.Queue})
 		}
 	}
+	t.family("celery_task_sent_total", "counter", "Sent when a task message is published.")
+	for _, s := range s.sent {
+		t.sample("celery_task_sent_total", float64(s.Count), label{"name", s.Name}, host, label{"queue_name", s.Queue})
+	}
 	each("celery_task_received_total", "Sent when the worker receives a task.", func(t worker.TaskStats) int64 { return t.Received })
 	each("celery_task_started_total", "Sent just before the worker executes the task.", func(t worker.TaskStats) int64 { return t.Started })
 	each("celery_task_succeeded_total", "Sent if the task executed successfully.", func(t worker.TaskStats) int64 { return t.Succeeded })

@@ -21,6 +21,7 @@ import (
 type source interface {
 	Stats() worker.Stats
 	TaskStats() []worker.TaskStats
+	SentStats() []worker.SentStats
 	Ready() error
 	Node() string
 	Queues() []string
@@ -52,6 +53,7 @@ type snapshot struct {
 	consuming     bool
 	stats         worker.Stats
 	tasks         []worker.TaskStats
+	sent          []worker.SentStats
 	queues        []string // consumed
 	sizes         map[string]transports.QueueSize
 	sized         time.Time // when sizes were looked at; zero: never
@@ -69,7 +71,7 @@ func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := snapshot{
 		node: e.from.Node(), version: e.version, consuming: e.from.Ready() == nil, stats: e.from.Stats(),
-		tasks: e.from.TaskStats(), queues: e.from.Queues(),
+		tasks: e.from.TaskStats(), sent: e.from.SentStats(), queues: e.from.Queues(),
 	}
 	s.queues = s.queues[:min(len(s.queues), queuesShown)]
 	s.sizes, s.sized = e.sizes.of(r.Context(), s.queues, s.stats.Connected)

@@ -33,9 +33,12 @@ type fake struct {
 
 func (f *fake) Stats() worker.Stats           { return f.stats }
 func (f *fake) TaskStats() []worker.TaskStats { return f.tasks }
-func (f *fake) Ready() error                  { return nil }
-func (f *fake) Node() string                  { return "celery@host.example" }
-func (f *fake) Queues() []string              { return f.queues }
+func (f *fake) SentStats() []worker.SentStats {
+	return []worker.SentStats{{Name: "app.next", Queue: "py", Count: 3}}
+}
+func (f *fake) Ready() error     { return nil }
+func (f *fake) Node() string     { return "celery@host.example" }
+func (f *fake) Queues() []string { return f.queues }
 func (f *fake) QueueSize(ctx context.Context, name string) (transports.QueueSize, error) {
 	return f.ask(ctx, name)
 }
@@ -119,6 +122,7 @@ func TestScrapeIsWhatPrometheusReads(t *testing.T) {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
 	for _, want := range []string{
+		`celery_task_sent_total{name="app.next",hostname="host.example",queue_name="py"} 3`,
 		`celery_task_received_total{name="app.add",hostname="host.example",queue_name="celery"} 9`,
 		`celery_task_received_total{name="line\nbreak�",hostname="host.example",queue_name="odd\"\\"} 1`,
 		`celery_task_failed_total{name="app.add",hostname="host.example",exception="",queue_name="celery"} 0`,
@@ -168,6 +172,7 @@ func TestExporterNamesAndLabels(t *testing.T) {
 		kind   dto.MetricType
 		labels string
 	}{
+		"celery_task_sent_total":       {dto.MetricType_COUNTER, task},
 		"celery_task_received_total":   {dto.MetricType_COUNTER, task},
 		"celery_task_started_total":    {dto.MetricType_COUNTER, task},
 		"celery_task_succeeded_total":  {dto.MetricType_COUNTER, task},

@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -15,8 +14,12 @@ import (
 // nothing per task, and is bounded: its names are those of the registry and "unknown", and for each of them it
 // keeps so many queues and exceptions apart.
 type meter struct {
+	cfg     *Config
 	names   map[string]*byQueue // not written after newMeter
 	unknown *byQueue
+
+	mu   sync.Mutex
+	sent map[[2]string]int64 // tasks published, by name and queue
 
 	unsettled line // deliveries that are ours, oldest first
 	running   line // handlers that run
@@ -25,15 +28,16 @@ type meter struct {
 const (
 	unknownName   = "unknown" // a task that is not in the registry, or a message that names none
 	otherLabel    = "other"   // what exceeds the bounds below
+	sentMax       = 1000      // names and queues of published tasks counted apart: others serve them, so they are not ours to know
 	queuesMax     = 32        // queues counted apart, per name
 	exceptionsMax = 20        // exceptions counted apart, per name and queue
 	exceptionLen  = 100       // bytes of an exception's name
 	waitCredible  = 30 * 24 * time.Hour
 )
 
-func newMeter(reg *handlers.Registry) *meter {
-	m := &meter{names: map[string]*byQueue{}, unknown: &byQueue{name: unknownName}}
-	for h := range reg.All() {
+func newMeter(cfg *Config) *meter {
+	m := &meter{cfg: cfg, sent: map[[2]string]int64{}, names: map[string]*byQueue{}, unknown: &byQueue{name: unknownName}}
+	for h := range cfg.Handlers.All() {
 		m.names[h.Name()] = &byQueue{name: h.Name()}
 	}
 	return m
@@ -89,7 +93,7 @@ type series struct {
 	name, queue string
 
 	received, started, failures, rejections, revoked, refused atomic.Int64
-	outcomes                                                  [len(outcomeNames)]atomic.Int64 // by outcomeKind
+	outcomes                                                  [outcomeKinds]atomic.Int64 // by outcomeKind
 
 	ran       histogram // runs that succeeded
 	ranOther  histogram // all other runs
@@ -193,8 +197,12 @@ func (m *meter) started(j *job) {
 	}
 }
 
+// ended counts as the events tell it, so that both show the same.
 func (m *meter) ended(j *job, out outcome) {
 	s := m.seriesOf(j)
+	if j.unsafe { // nothing of it counts: the message goes back
+		out.kind = requeued
+	}
 	s.outcomes[out.kind].Add(1)
 	if out.kind == succeeded {
 		s.ran.observe(out.took)
@@ -203,11 +211,11 @@ func (m *meter) ended(j *job, out outcome) {
 	}
 	s.settling.observe(time.Since(j.marks.over))
 	switch out.kind {
-	case failed, timedOut:
+	case failed, timedOut, rejected: // rejected is a FAILURE for the caller
 		s.failure(out.exception)
-	case rejected: // FAILURE for the caller, and the message is rejected
-		s.failure(out.exception)
-		s.rejections.Add(1)
+		if _, reject := settleFailure(m.cfg, j, out.kind).(rejectStep); reject && !j.acked && j.instead == nil {
+			s.rejections.Add(1)
+		}
 	case requeued:
 		s.rejections.Add(1)
 	}
@@ -215,11 +223,27 @@ func (m *meter) ended(j *job, out outcome) {
 
 func (m *meter) revoked(j *job) { m.seriesOf(j).revoked.Add(1) }
 
-// refused counts a task that failed without a run, as monitors see it: a failure.
+// refused counts a task that failed without a run, as the events tell it: a failure, or for an eta beyond time a
+// rejection.
 func (m *meter) refused(j *job, exc *protocol.Exception) {
 	s := m.seriesOf(j)
 	s.refused.Add(1)
+	if exc.Type == "OverflowError" {
+		s.rejections.Add(1)
+		return
+	}
 	s.failure(exc)
+}
+
+// published: the broker took a task that the worker sent.
+func (m *meter) published(name, queue string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := [2]string{name, queue}
+	if _, known := m.sent[key]; !known && (len(m.sent) >= sentMax || len(name)+len(queue) > 512) {
+		key = [2]string{otherLabel, otherLabel}
+	}
+	m.sent[key]++
 }
 
 // publishedAt is when the message was published, as far as it says so: Celery's own do not; RabbitMQ's
@@ -241,9 +265,9 @@ type TaskStats struct {
 	Received   int64 // read, and neither revoked nor expired; once per delivery
 	Started    int64 // runs
 	Succeeded  int64
-	Failed     int64 // all failures told to a caller: Rejected without requeue and Refused among them
+	Failed     int64 // all failures told to a caller, without a run too
 	Retried    int64
-	Rejected   int64            // by the handler, with and without requeue
+	Rejected   int64            // messages rejected or requeued in place of an acknowledgement
 	Revoked    int64            // expired ones included
 	Refused    int64            // unknown name, impossible time, delivered too often
 	Exceptions map[string]int64 // Failed, by the class of the exception
@@ -257,6 +281,25 @@ type TaskStats struct {
 	Wait      Histogram // from taken to started, without what the sender wanted to wait (eta, countdown, retry)
 	QueueWait Histogram // from published to started, likewise; only of messages that say when they were published
 	Settle    Histogram // from the handler's end until result, follow-ups and acknowledgement were safe
+}
+
+// A SentStats is how many task messages of one name the worker has published to one queue: retries, and what
+// follows a task or was sent by its handler. What exceeds 1,000 names and queues is counted as "other".
+type SentStats struct {
+	Name, Queue string
+	Count       int64
+}
+
+// SentStats may be called at any time. It is in order of name and queue.
+func (w *Worker) SentStats() []SentStats {
+	w.meter.mu.Lock()
+	out := make([]SentStats, 0, len(w.meter.sent))
+	for key, n := range w.meter.sent {
+		out = append(out, SentStats{key[0], key[1], n})
+	}
+	w.meter.mu.Unlock()
+	slices.SortFunc(out, func(a, b SentStats) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Queue, b.Queue)) })
+	return out
 }
 
 // TaskStats may be called at any time. It is in order of name and queue, and holds what was seen at least once.
@@ -278,9 +321,9 @@ func (w *Worker) TaskStats() []TaskStats {
 }
 
 // outcomeNames are the words for an outcomeKind in TaskStats.Outcomes.
-var outcomeNames = [...]string{
+var outcomeNames = [outcomeKinds]string{
 	succeeded: "succeeded", failed: "failed", timedOut: "timed_out", retried: "retried", ignored: "ignored",
-	rejected: "rejected", requeued: "requeued", interrupted: "cut", replaced: "replaced",
+	rejected: "rejected", requeued: "requeued", interrupted: "cut", replaced: "replaced", terminated: "terminated",
 }
 
 func (s *series) snapshot() TaskStats {

@@ -34,11 +34,19 @@ func raw(name string, fn func(context.Context) (any, error)) handlers.Handler {
 
 func TestMeterCountsEveryEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		once := false
+		once, returned := false, false
 		r := startRig(t, func(c *Config) { c.HardLimit = 10 * time.Second },
 			raw("ok", func(context.Context) (any, error) { time.Sleep(300 * time.Millisecond); return 1, nil }),
 			raw("bad", func(context.Context) (any, error) { return nil, protocol.NewException("ValueError", "no") }),
 			raw("worse", func(context.Context) (any, error) { return nil, protocol.NewException("a.b.C d", "no") }),
+			raw("noack", func(context.Context) (any, error) { return nil, errors.New("no") }).With(handlers.Options{AckOnFailure: new(bool)}),
+			raw("requeue", func(context.Context) (any, error) {
+				if !returned {
+					returned = true
+					return nil, handlers.Requeue(errors.New("not now"))
+				}
+				return nil, nil
+			}),
 			raw("reject", func(context.Context) (any, error) { return nil, handlers.Reject(errors.New("no")) }),
 			raw("ignore", func(context.Context) (any, error) { return nil, handlers.ErrIgnore }),
 			raw("again", func(context.Context) (any, error) {
@@ -50,7 +58,7 @@ func TestMeterCountsEveryEnd(t *testing.T) {
 			}),
 			raw("slow", func(context.Context) (any, error) { time.Sleep(time.Minute); return nil, nil }),
 		)
-		for i, name := range []string{"ok", "ok", "bad", "worse", "reject", "ignore", "again", "nobody", "slow"} {
+		for i, name := range []string{"ok", "ok", "bad", "worse", "reject", "ignore", "again", "nobody", "slow", "noack", "requeue"} {
 			r.send(protocol.Task{ID: fmt.Sprint(i), Name: name})
 		}
 		gone := time.Now().Add(-time.Hour)
@@ -67,6 +75,8 @@ func TestMeterCountsEveryEnd(t *testing.T) {
 			"bad":     {Received: 1, Started: 1, Failed: 1, Exceptions: map[string]int64{"ValueError": 1}},
 			"worse":   {Received: 1, Started: 1, Failed: 1, Exceptions: map[string]int64{"UnknownException": 1}},
 			"reject":  {Received: 1, Started: 1, Failed: 1, Rejected: 1, Exceptions: map[string]int64{"Reject": 1}},
+			"noack":   {Received: 1, Started: 1, Failed: 1, Rejected: 1, Exceptions: map[string]int64{"RuntimeError": 1}},
+			"requeue": {Received: 2, Started: 2, Succeeded: 1, Rejected: 1},
 			"ignore":  {Received: 1, Started: 1, Ignored: 1},
 			"again":   {Received: 2, Started: 2, Succeeded: 1, Retried: 1},
 			"slow":    {Received: 1, Started: 1, Failed: 1, TimedOut: 1, Exceptions: map[string]int64{"TimeLimitExceeded": 1}},
@@ -96,7 +106,13 @@ func TestMeterCountsEveryEnd(t *testing.T) {
 		if w := statsOf(t, r.w, "again").Wait; w.Count() != 2 || w.Sum > 4.9 {
 			t.Errorf("wait of again: %d starts after %v s", w.Count(), w.Sum)
 		}
+		if d := cmp.Diff([]SentStats{{"again", "q", 1}}, r.w.SentStats()); d != "" {
+			t.Errorf("published (-want +got):\n%s", d)
+		}
 		s := r.w.Stats()
+		if s.Redelivered != 1 {
+			t.Errorf("%d redeliveries, want 1", s.Redelivered)
+		}
 		if s.Unsettled != 0 || s.Oldest != 0 || s.Longest != 0 || s.Active != 0 {
 			t.Errorf("an idle worker has %+v", s)
 		}
@@ -167,7 +183,7 @@ func TestMeterIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := newMeter(reg)
+	m := newMeter(&Config{Handlers: reg})
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Go(func() {
@@ -231,7 +247,7 @@ func BenchmarkMeter(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	m, task, d := newMeter(reg), &protocol.Task{Name: "t"}, &transports.Delivery{Queue: "celery"}
+	m, task, d := newMeter(&Config{Handlers: reg}), &protocol.Task{Name: "t"}, &transports.Delivery{Queue: "celery"}
 	now := time.Now()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -254,7 +270,7 @@ func TestMeterAllocatesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, now := newMeter(reg), time.Now()
+	m, now := newMeter(&Config{Handlers: reg}), time.Now()
 	j := &job{delivery: &transports.Delivery{Queue: "q"}, task: &protocol.Task{Name: "t"}, received: now}
 	if n := testing.AllocsPerRun(100, func() {
 		j.marks = marks{}
@@ -267,5 +283,13 @@ func TestMeterAllocatesNothing(t *testing.T) {
 		m.gone(j)
 	}); n != 0 {
 		t.Errorf("%v allocations for a task, want none", n)
+	}
+}
+
+func TestEveryOutcomeHasAName(t *testing.T) {
+	for kind, name := range outcomeNames {
+		if name == "" {
+			t.Errorf("outcome %d has no name", kind)
+		}
 	}
 }

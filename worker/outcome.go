@@ -15,16 +15,17 @@ import (
 type outcomeKind int
 
 const (
-	succeeded   outcomeKind = iota
-	failed                  // exception
-	timedOut                // exception; hard limit
-	retried                 // exception (may be nil), eta
-	ignored                 // nothing stored
-	rejected                // given up: FAILURE Reject, then reject without requeue
-	requeued                // back to the queue
-	interrupted             // shutdown; not an attempt
-	replaced                // another signature takes the task's place: effects
-	terminated              // revoked while it ran; signum
+	succeeded    outcomeKind = iota
+	failed                   // exception
+	timedOut                 // exception; hard limit
+	retried                  // exception (may be nil), eta
+	ignored                  // nothing stored
+	rejected                 // given up: FAILURE Reject, then reject without requeue
+	requeued                 // back to the queue
+	interrupted              // shutdown; not an attempt
+	replaced                 // another signature takes the task's place: effects
+	terminated               // revoked while it ran; signum
+	outcomeKinds             // how many there are
 )
 
 // An outcome is how one run of a handler ended.

@@ -233,9 +233,6 @@ func (p *pulse) refused(j *job, exc *protocol.Exception) {
 
 // sent: the worker has published a task message (task-sent, which is a publisher's event and has a switch of its own).
 func (p *pulse) sent(pub transports.Publishing) {
-	if !p.cfg.Events.Sent {
-		return
-	}
 	h := pub.Message.Headers
 	text := func(key string) string {
 		v, _ := h.Get(key)
@@ -246,13 +243,17 @@ func (p *pulse) sent(pub transports.Publishing) {
 	if id == "" || name == "" {
 		return // no task
 	}
-	retries, _ := h.Get("retries")
-	if _, ok := retries.(int64); !ok {
-		retries = int64(0)
-	}
 	queue := pub.RoutingKey
 	if pub.Declare != nil {
 		queue = pub.Declare.Name
+	}
+	p.meter.published(name, queue)
+	if !p.cfg.Events.Sent {
+		return
+	}
+	retries, _ := h.Get("retries")
+	if _, ok := retries.(int64); !ok {
+		retries = int64(0)
 	}
 	p.queue.put(func() protocol.Event {
 		return p.event("task-sent", p.client, []protocol.Member{

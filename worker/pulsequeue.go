@@ -16,6 +16,7 @@ type eventQueue struct {
 	events  []queuedEvent // oldest first
 	bytes   int
 	dropped int64 // since drops was called
+	told    int64 // what drops has answered
 }
 
 type queuedEvent struct {
@@ -103,7 +104,15 @@ func (q *eventQueue) drops() int64 {
 	defer q.mu.Unlock()
 	n := q.dropped
 	q.dropped = 0
+	q.told += n
 	return n
+}
+
+// lost is how many events were lost altogether.
+func (q *eventQueue) lost() int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.told + q.dropped
 }
 
 // sizeOf is about what an event takes.

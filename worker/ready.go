@@ -12,8 +12,8 @@ import (
 
 // stats are the worker's counters; each is written by many and read by Stats.
 type stats struct {
-	received, succeeded, failed, retried, rejected, ignored, revoked, refused, quarantined, requeued, lost, redelivered, dropped, active atomic.Int64
-	consuming                                                                                                                            atomic.Bool
+	received, succeeded, failed, retried, rejected, ignored, revoked, refused, quarantined, requeued, lost, redelivered, active atomic.Int64
+	consuming                                                                                                                   atomic.Bool
 }
 
 func (s *stats) count(k outcomeKind) {
@@ -79,7 +79,7 @@ func (w *Worker) Stats() Stats {
 		Received: s.received.Load(), Succeeded: s.succeeded.Load(), Failed: s.failed.Load(), Retried: s.retried.Load(),
 		Rejected: s.rejected.Load(), Ignored: s.ignored.Load(), Revoked: s.revoked.Load(), Refused: s.refused.Load(),
 		Quarantined: s.quarantined.Load(), Requeued: s.requeued.Load(), Lost: s.lost.Load(),
-		Redelivered: s.redelivered.Load(), Dropped: s.dropped.Load(), Connects: w.link.connects.Load(),
+		Redelivered: s.redelivered.Load(), Dropped: w.pulse.queue.lost(), Connects: w.link.connects.Load(),
 		Active: int(s.active.Load()), Held: w.calendar.len(), Settling: w.settling.inUse(),
 		Unsettled: unsettled, Oldest: oldest, Longest: longest,
 		Slots: slots, InUse: inUse, Window: w.window(), Effects: effects,

@@ -147,7 +147,7 @@ func New(cfg Config) (*Worker, error) {
 	w.limiter = newLimiter(w.cfg.Handlers)
 	w.who = newPublisherID(cfg.Node)
 	clock := newClock()
-	w.meter = newMeter(w.cfg.Handlers)
+	w.meter = newMeter(&w.cfg)
 	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats, w.who.origin)
 	w.mingle = &mingle{cfg: &w.cfg, log: w.log, link: w.link, clock: clock, revoked: w.revoked}
 	w.gossip = &gossip{cfg: &w.cfg, log: w.log, link: w.link, clock: clock}
