@@ -61,11 +61,11 @@ fuzz:
 ## bench: Stalk beside Celery prefork on Redis and RabbitMQ; bench/latest.json holds the same
 .PHONY: bench
 bench: build .build/testservers
-	@scripts/setup.sh
+	@scripts/setup.sh servers venv
 	@$(GO) build -o .build/photo ./demo/photo
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 
-## setup: installs redis-server, rabbitmq-server and .build/venv where they are missing
+## setup: installs redis-server, rabbitmq-server, Chromium and .build/venv where they are missing
 .PHONY: setup
 setup:
 	@scripts/setup.sh

@@ -2,9 +2,10 @@
 # Makes sure that what the real-server tests need is here, and installs what is missing:
 #   servers   redis-server, rabbitmq-server (apt)
 #   venv      .build/venv with Celery and Django, from pyfixtures/requirements-interop.txt
+#   monitors  Chromium (apt), and in .build/venv Flower and django-celery-beat, from pyfixtures/requirements-monitors.txt
 #   5.3 ...   .build/venv-5.3 with that Celery instead, from pyfixtures/requirements-5.3.txt
 #
-#   scripts/setup.sh [servers] [venv] [5.N]...     nothing named: servers and venv
+#   scripts/setup.sh [servers] [venv] [monitors] [5.N]...     nothing named: all but the older Celerys
 #
 # Quick when all is there. Services that apt brings are not started: the tests start private servers.
 set -euo pipefail
@@ -68,14 +69,31 @@ venv() {
   printf '%s\n' "$want" >"$dir/.stamp" # last: a half-made folder is made again
 }
 
-[ $# -gt 0 ] || set -- servers venv
+# monitors adds to the folder that venv makes what the tests of monitors import; the demo does without.
+monitors() {
+  local requirements=pyfixtures/requirements-monitors.txt dir=.build/venv want browser
+  for browser in chromium-headless-shell chromium chromium-browser google-chrome; do # as interop_test looks for them
+    have "$browser" && break
+    browser=''
+  done
+  # Chromium without its window: a third of the packages.
+  [ -n "$browser" ] || apt_install chromium-headless-shell
+  venv
+  want="$(cat "$dir/.stamp") $(cksum <"$requirements")"
+  [ "$(cat "$dir/.stamp-monitors" 2>/dev/null)" != "$want" ] || return 0
+  say "adding Flower and django-celery-beat to $dir"
+  "$dir/bin/python" -m pip install -q --disable-pip-version-check -r pyfixtures/requirements-interop.txt -r "$requirements" >&2
+  printf '%s\n' "$want" >"$dir/.stamp-monitors"
+}
+
+[ $# -gt 0 ] || set -- servers venv monitors
 for part in "$@"; do
   case "$part" in
-    servers | venv) "$part" ;;
+    servers | venv | monitors) "$part" ;;
     5.[0-9]*)
       [ -e "pyfixtures/requirements-$part.txt" ] || die "there is no pyfixtures/requirements-$part.txt"
       venv "$part"
       ;;
-    *) die "\"$part\" is neither servers nor venv nor a version of Celery" ;;
+    *) die "\"$part\" is neither servers nor venv nor monitors nor a version of Celery" ;;
   esac
 done
