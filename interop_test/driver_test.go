@@ -240,3 +240,11 @@ func (p *session) strings(code string) []string {
 	}
 	return list
 }
+
+// value runs code and reads what it assigned to `value`.
+func (p *session) value(code string, value any, args ...map[string]any) {
+	p.t.Helper()
+	if err := json.Unmarshal(p.run(code, args...), value); err != nil {
+		p.t.Fatal(err)
+	}
+}

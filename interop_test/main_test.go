@@ -59,6 +59,19 @@ func runAll(m *testing.M) (code int) {
 	}
 	defer os.RemoveAll(scratch)
 	defer endDrivers()
+	if os.Getenv("INTEROP_NEIGHBOURS") != "" {
+		end, err := startNeighbours()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() {
+			if err := end(); err != nil {
+				fmt.Fprintf(os.Stderr, "FAIL: a Python worker beside all tests: %v\n", err)
+				code = max(code, 1)
+			}
+		}()
+	}
 	if celeryInstead {
 		return m.Run()
 	}

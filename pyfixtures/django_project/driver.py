@@ -49,6 +49,14 @@ def wait(condition, seconds=15):
         assert time.monotonic() < end, "waited %s s in vain" % seconds
         time.sleep(0.02)
 
+def left(queue):
+    "How many messages wait in a queue."
+    with app.connection_for_read() as connection:
+        try:
+            return connection.default_channel.queue_declare(queue, passive=True).message_count
+        except connection.channel_errors: # there is none; Redis has no empty queues
+            return 0
+
 def raises(kind, text, call, *args, **kwargs):
     "The exception that the call raises; checks its exact class (by name or type) and its text."
     try:

@@ -7,6 +7,7 @@ The environment decides what differs between tests:
     STALK_SETTINGS                JSON object of Celery's lower-case settings that outrank the ones here
     STALK_MEDIA_ROOT              the folder of uploads, shared with Stalk's --media-root
     STALK_SERVE_DEMO              "1": a Python worker runs the demo.* tasks itself
+    STALK_DATABASE                file of a database, which django-celery-beat then keeps its schedule in
 """
 import json
 import os
@@ -17,6 +18,9 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 INSTALLED_APPS = ["shop"]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+if os.environ.get("STALK_DATABASE"):
+    INSTALLED_APPS.append("django_celery_beat")
+    DATABASES["default"]["NAME"] = os.environ["STALK_DATABASE"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MEDIA_ROOT = os.environ.get("STALK_MEDIA_ROOT", "")
 
