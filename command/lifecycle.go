@@ -2,6 +2,7 @@ package command
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -32,6 +33,21 @@ func lifecycle(c *cli.Context, s *settings, cfg *worker.Config) error {
 	cfg.ETALimit = s.whole("worker_eta_task_limit", 0)
 	cfg.SoftShutdown = s.seconds("worker_soft_shutdown_timeout", 0)
 	cfg.SoftShutdownOnIdle = s.flag("worker_enable_soft_shutdown_on_idle", false)
+	cfg.Connection = worker.Connection{
+		RetryAtStart: s.maybe("broker_connection_retry_on_startup"),
+		NoRetry:      !s.flag("broker_connection_retry", true),
+		Retries:      s.whole("broker_connection_max_retries", 100),
+		CancelLost:   s.flag("worker_cancel_long_running_tasks_on_connection_loss", false),
+	}
+	if _, number := s.get("broker_connection_max_retries"); cfg.Connection.Retries <= 0 || !number && s.has("broker_connection_max_retries") { // 0 and null, as in Celery
+		cfg.Connection.Retries = -1
+	}
+	if retry := s.maybe("broker_channel_error_retry"); retry != nil {
+		cfg.Connection.FailRefused = !*retry
+	}
+	if d := s.seconds("broker_connection_timeout", 0); d > 10*time.Second { // else the worker's own is longer
+		cfg.Connection.Timeout = d
+	}
 	return nil
 }
 

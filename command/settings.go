@@ -185,6 +185,12 @@ func (s *settings) get(name string) (any, bool) {
 	return v, ok && v != nil
 }
 
+// has reports whether the setting is given, be it as null.
+func (s *settings) has(name string) bool {
+	_, ok := s.values[name]
+	return ok
+}
+
 func (s *settings) bad(name, want string, got any) {
 	s.errs = append(s.errs, fmt.Errorf("%s: %s is %v, want %s", s.source[name], name, got, want))
 }

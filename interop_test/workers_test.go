@@ -80,6 +80,14 @@ func (s setup) startProgram(t *testing.T, program, queue string, args ...string)
 // celery starts a real Celery worker, which runs the demo tasks itself, and waits until it is ready.
 func (s setup) celery(t *testing.T, queue string, args ...string) *worker {
 	t.Helper()
+	w := s.startCelery(t, queue, args...)
+	w.waitReady()
+	return w
+}
+
+// startCelery does not wait.
+func (s setup) startCelery(t *testing.T, queue string, args ...string) *worker {
+	t.Helper()
 	name := unique("celery")
 	argv := []string{
 		"-m", "celery", "-A", "project", "worker", "-Q", queue, "-n", name + "@test", "-l", "INFO",
@@ -88,9 +96,7 @@ func (s setup) celery(t *testing.T, queue string, args ...string) *worker {
 	cmd := exec.Command(python, append(argv, args...)...)
 	cmd.Dir = filepath.Join(root, "pyfixtures/django_project")
 	cmd.Env = append(s.environment("STALK_SERVE_DEMO=1", "C_FORCE_ROOT=1"), s.env...)
-	w := startWorker(t, cmd, name)
-	w.waitReady()
-	return w
+	return startWorker(t, cmd, name)
 }
 
 func startWorker(t *testing.T, cmd *exec.Cmd, name string) *worker {

@@ -52,6 +52,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	e.storeStarted(settle, j)
 
 	ctx, cancel := context.WithCancelCause(work)
+	defer cancel(nil) // each way out has given its cause before
 	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1)}
 	soft, hard := j.limits(e.cfg, e.times)
 	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j, soft, hard), host)
@@ -76,27 +77,38 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 		defer close(done)
 		back <- e.call(ctx, j)
 	})
+	var lost <-chan struct{}
+	if e.cfg.Connection.CancelLost && !j.acked {
+		lost = j.delivery.Receipt.Lost()
+	}
 	var r returned
-	select {
-	case r = <-back:
-		// The context's cause is asked before cancel gives it another.
-		cause := context.Cause(ctx)
-		cancel(nil)
-		host.close()
-		out = e.outcome(j, r, cause)
-	case <-hardLimit:
-		e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s", seconds(hard), label(j.task)), taskAttrs(j.task)...)
-		cancel(handlers.ErrLost)
-		host.close()
-		out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done
-	case signum := <-j.killed():
-		cancel(handlers.ErrTerminated)
-		host.close()
-		out, ended = outcome{kind: terminated, signum: signum}, done
-	case <-settle.Done(): // the ladder is at its end and the handler does not stop
-		cancel(handlers.ErrShutdown)
-		host.close()
-		out, ended = outcome{kind: interrupted, err: handlers.ErrShutdown}, done
+	for over := false; !over; {
+		over = true
+		select {
+		case r = <-back:
+			// The context's cause is asked before cancel gives it another.
+			cause := context.Cause(ctx)
+			cancel(nil)
+			host.close()
+			out = e.outcome(j, r, cause)
+		case <-hardLimit:
+			e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s", seconds(hard), label(j.task)), taskAttrs(j.task)...)
+			cancel(handlers.ErrLost)
+			host.close()
+			out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done
+		case <-lost:
+			lost, over = nil, false // it may still end in its own way
+			e.log.Warn(fmt.Sprintf("Task %s cannot be acknowledged after a connection loss since late acknowledgement is enabled for it.\nTerminating it instead.\n", label(j.task)), taskAttrs(j.task)...)
+			cancel(errNotOurs)
+		case signum := <-j.killed():
+			cancel(handlers.ErrTerminated)
+			host.close()
+			out, ended = outcome{kind: terminated, signum: signum}, done
+		case <-settle.Done(): // the ladder is at its end and the handler does not stop
+			cancel(handlers.ErrShutdown)
+			host.close()
+			out, ended = outcome{kind: interrupted, err: handlers.ErrShutdown}, done
+		}
 	}
 	out.took = time.Since(began)
 	return out, ended

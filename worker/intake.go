@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -18,8 +19,9 @@ type intake struct {
 	work   context.Context // parent of the handlers
 	settle context.Context // parent of what settles
 
-	wake chan struct{} // capacity 1: look again
-	full bool          // run's own: held tasks leave no room
+	wake  chan struct{} // capacity 1: look again
+	ready bool          // run's own: messages were granted before
+	full  bool          // run's own: held tasks leave no room
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the Receive in progress; guarded by mu
@@ -46,41 +48,54 @@ func (in *intake) nudge() {
 	}
 }
 
-// run takes from each connection in turn until ctx is done.
-func (in *intake) run(ctx context.Context, conns <-chan transports.Conn) {
+// run takes from each connection in turn until ctx is done. Its error is why nothing can be taken.
+func (in *intake) run(ctx context.Context, conns <-chan transports.Conn) error {
 	for {
 		select {
 		case conn := <-conns:
 			in.forgetLost()
-			in.take(ctx, conn)
+			err := in.take(ctx, conn)
 			in.w.stats.consuming.Store(false)
+			if err != nil {
+				return err
+			}
 		case <-ctx.Done():
-			return
+			return nil
+		}
+	}
+}
+
+// consume asks the broker for messages until it grants them. nil and no error: the connection is of no use any more.
+// Its error is a refusal at the very start, where that is to end Run.
+func (in *intake) consume(ctx context.Context, conn transports.Conn, queues []transports.Queue, window int) (transports.Consumer, error) {
+	for attempt := 0; ; attempt++ {
+		c, err := conn.Consume(ctx, queues, window)
+		switch {
+		case err == nil:
+			return c, nil
+		case ctx.Err() != nil || errors.Is(err, transports.ErrDisconnected):
+			return nil, nil
+		case in.w.cfg.Connection.FailRefused && !in.ready:
+			in.w.log.Log(ctx, critical, "Unrecoverable error: "+err.Error())
+			return nil, fmt.Errorf("worker: cannot consume: %w", err)
+		}
+		in.w.log.Error("cannot consume", "err", err)
+		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
+			return nil, nil
 		}
 	}
 }
 
 // take receives from one connection until it breaks or ctx is done.
-func (in *intake) take(ctx context.Context, conn transports.Conn) {
+func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	log := in.w.log
 	in.w.pulse.online(ctx, conn)
 	window := in.window()
-	var consumer transports.Consumer
 	have := in.w.queues.trusted()
 	version := -1 // of the set that the consumer follows
-	for attempt := 0; ; attempt++ {
-		c, err := conn.Consume(ctx, have, window)
-		if err == nil {
-			consumer = c
-			break
-		}
-		if ctx.Err() != nil || errors.Is(err, transports.ErrDisconnected) {
-			return
-		}
-		log.Error("cannot consume", "err", err)
-		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
-			return
-		}
+	consumer, err := in.consume(ctx, conn, have, window)
+	if consumer == nil {
+		return err
 	}
 	defer func() {
 		if err := consumer.Close(); err != nil && !errors.Is(err, transports.ErrDisconnected) {
@@ -89,13 +104,16 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 	}()
 	in.w.stats.consuming.Store(true)
 	in.w.stages.phase[Consuming].close()
-	log.Info(in.w.cfg.Node + " ready.")
+	if !in.ready { // once, as Celery
+		in.ready = true
+		log.Info(in.w.cfg.Node + " ready.")
+	}
 
 	for ctx.Err() == nil {
 		if want := in.window(); want != window {
 			if err := consumer.SetWindow(ctx, want); err != nil {
 				if errors.Is(err, transports.ErrDisconnected) {
-					return
+					return nil
 				}
 				log.Warn("cannot change the prefetch window", "want", want, "err", err)
 			}
@@ -104,7 +122,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 		if wanted := in.w.queues.revision(); wanted != version {
 			var err error
 			if have, err = in.follow(ctx, consumer, have); err != nil {
-				return
+				return nil
 			}
 			version = wanted
 			continue
@@ -115,13 +133,14 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) {
 			in.begin(ctx, d)
 		case err == nil, ctx.Err() != nil:
 		case errors.Is(err, transports.ErrDisconnected):
-			return
+			return nil
 		case errors.Is(err, context.Canceled):
 		default:
 			log.Error("cannot receive", "err", err)
 			sleep(ctx, jitter(time.Second))
 		}
 	}
+	return nil
 }
 
 // follow makes the consumer take from the wanted queues: first it drops what is wanted no longer, then it adds what is

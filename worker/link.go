@@ -1,23 +1,44 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
 
-// link holds the live connection. It is the one place that dials: for ever, with backoff and jitter,
-// unless the broker refuses our credentials at the very first dial.
+// Connection says what becomes of a broker that cannot be reached. The zero Connection is Celery's default.
+type Connection struct {
+	RetryAtStart *bool         // broker_connection_retry_on_startup; nil: as NoRetry says
+	NoRetry      bool          // broker_connection_retry is false: a lost connection ends Run
+	Retries      int           // broker_connection_max_retries: attempts after a first one that failed; 0: 100, negative: without end
+	Timeout      time.Duration // of one attempt; 0: 10 s
+	FailRefused  bool          // broker_channel_error_retry is false: a queue that the broker refuses at the start ends Run; else it is asked for again and again
+	CancelLost   bool          // worker_cancel_long_running_tasks_on_connection_loss: a running task is told to stop once its message is not ours any more
+}
+
+// ErrUnreachable is what Run returns, wrapped, when the broker was not reached as often as Config.Connection
+// lets it try.
+var ErrUnreachable = errors.New("worker: the broker cannot be reached")
+
+// critical is Celery's CRITICAL.
+const critical = slog.LevelError + 4
+
+// link holds the live connection. It is the one place that dials: as often as Config.Connection says, with backoff
+// and jitter, unless the broker refuses our credentials at the very first dial.
 type link struct {
 	transport transports.Transport
 	log       *slog.Logger
+	policy    Connection
 	connects  atomic.Int64 // connections made
 
 	mu   sync.Mutex
@@ -25,8 +46,8 @@ type link struct {
 	up   chan struct{}   // closed while conn is not nil
 }
 
-func newLink(t transports.Transport, log *slog.Logger) *link {
-	return &link{transport: t, log: log, up: make(chan struct{})}
+func newLink(t transports.Transport, log *slog.Logger, policy Connection) *link {
+	return &link{transport: t, log: log, policy: policy, up: make(chan struct{})}
 }
 
 const (
@@ -35,7 +56,7 @@ const (
 )
 
 // run dials until ctx is done and offers each connection once on conns while wanted lasts. It closes
-// the last connection before it returns.
+// the last connection before it returns. Its error is why there will be no other one.
 func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) error {
 	first, attempt := true, 0
 	for ctx.Err() == nil {
@@ -47,9 +68,21 @@ func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) er
 			if first && errors.Is(err, transports.ErrCredentials) {
 				return fmt.Errorf("worker: %s: %w", l.transport, err)
 			}
-			wait := jitter(backoff(attempt, 100*time.Millisecond, dialMax))
+			if l.refusesRetry(first) {
+				return fmt.Errorf("%w: %s: %v", ErrUnreachable, l.transport, err)
+			}
 			attempt++
-			l.log.Error(fmt.Sprintf("consumer: Cannot connect to %s: %v.\nTrying again in %.2f seconds... (%d)", l.transport, err, wait.Seconds(), attempt))
+			most := l.policy.Retries
+			if most > 0 && attempt > most {
+				l.log.Log(ctx, critical, fmt.Sprintf("Unrecoverable error: OperationalError(%s)", protocol.Repr(err.Error())))
+				return fmt.Errorf("%w: %s: %v", ErrUnreachable, l.transport, err)
+			}
+			of := "for ever"
+			if most > 0 {
+				of = strconv.Itoa(most)
+			}
+			wait := jitter(backoff(attempt-1, 100*time.Millisecond, dialMax))
+			l.log.Error(fmt.Sprintf("consumer: Cannot connect to %s: %v.\nTrying again in %.2f seconds... (%d/%s)\n", l.transport, err, wait.Seconds(), attempt, of))
 			if !sleep(ctx, wait) {
 				return nil
 			}
@@ -66,21 +99,41 @@ func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) er
 		select {
 		case <-conn.Done():
 			l.set(nil)
-			if ctx.Err() == nil {
-				l.log.Warn(fmt.Sprintf("consumer: Connection to broker lost. Trying to re-establish the connection... (%v)", conn.Err()))
-			}
+			err = conn.Err()
 		case <-ctx.Done():
 			l.set(nil)
 		}
+		over := ctx.Err() != nil
+		if !over && !l.policy.NoRetry {
+			l.log.Warn(fmt.Sprintf("consumer: Connection to broker lost. Trying to re-establish the connection... (%v)", err))
+		}
 		if err := conn.Close(); err != nil {
 			l.log.Debug("closing the broken connection", "err", err)
+		}
+		if !over && l.refusesRetry(false) {
+			return fmt.Errorf("%w: %s: %v", ErrUnreachable, l.transport, err)
 		}
 	}
 	return nil
 }
 
+// refusesRetry reports, in Celery's words, that there is to be no other attempt.
+func (l *link) refusesRetry(atStart bool) bool {
+	what, setting, retry := "re-establish", "broker_connection_retry", !l.policy.NoRetry
+	if atStart {
+		what = "establish"
+		if own := l.policy.RetryAtStart; own != nil {
+			setting, retry = "broker_connection_retry_on_startup", *own
+		}
+	}
+	if !retry {
+		l.log.Log(context.Background(), critical, fmt.Sprintf("Retrying to %s a connection to the message broker after a connection loss has been disabled (app.conf.%s=False). Shutting down...", what, setting))
+	}
+	return !retry
+}
+
 func (l *link) dial(ctx context.Context) (transports.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(l.policy.Timeout, dialTimeout))
 	defer cancel()
 	return l.transport.Connect(ctx)
 }

@@ -83,7 +83,7 @@ func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
 	case errors.As(r.err, &retry):
 		return retryOutcome(j, retry, policy)
 	case errors.Is(cause, handlers.ErrShutdown) && (errors.Is(r.err, handlers.ErrShutdown) || errors.Is(r.err, context.Canceled)):
-		return outcome{kind: interrupted, err: handlers.ErrShutdown}
+		return outcome{kind: interrupted, err: cause}
 	case errors.Is(r.err, handlers.ErrSoftLimit),
 		errors.Is(cause, handlers.ErrSoftLimit) && errors.Is(r.err, context.Canceled):
 		limit := protocol.SoftTimeLimitExceeded()

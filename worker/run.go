@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -115,11 +116,14 @@ func (w *Worker) run(ctx context.Context) error {
 	linked, endLink := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLink()
 	conns := make(chan transports.Conn)
-	var dialErr error
-	w.roster.linking(func() {
-		dialErr = w.link.run(linked, intake, conns)
-		endIntake(dialErr)
-	})
+	unreachable := make(chan error, 2) // from the link, and from intake
+	fail := func(err error) {
+		if err != nil {
+			unreachable <- err
+			endIntake(err)
+		}
+	}
+	w.roster.linking(func() { fail(w.link.run(linked, intake, conns)) })
 	in := newIntake(w, work, settle) // before remote control, which nudges it
 	// Remote control answers until the last task has ended: who asks during the grace period is told.
 	if !w.cfg.Control.Off {
@@ -143,20 +147,18 @@ func (w *Worker) run(ctx context.Context) error {
 	if w.state != nil {
 		w.roster.linking(func() { w.state.run(linked) })
 	}
-	w.roster.room(func() { in.run(intake, conns) })
+	w.roster.room(func() { fail(in.run(intake, conns)) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 
 	<-intake.Done()
 	w.stages.phase[Stopping].close()
 	w.pulse.stopping()
 	w.roster.rooms.Wait() // from here on nobody makes a task
-	if ctx.Err() == nil { // the first dial was refused
+	var failed error
+	select {
+	case failed = <-unreachable:
 		endTaking()
-		endTelling()
-		endLink()
-		w.roster.link.Wait()
-		w.roster.tells.Wait()
-		return dialErr
+	default:
 	}
 	for _, j := range w.calendar.drain() {
 		w.roster.task(func() { in.giveBack(j) })
@@ -178,7 +180,7 @@ func (w *Worker) run(ctx context.Context) error {
 	w.roster.link.Wait()
 	w.roster.tells.Wait() // without a connection nothing of theirs lasts
 	if len(cut) > 0 {
-		return fmt.Errorf("%w: %s", ErrGrace, strings.Join(cut, ", "))
+		failed = errors.Join(failed, fmt.Errorf("%w: %s", ErrGrace, strings.Join(cut, ", ")))
 	}
-	return nil
+	return failed
 }

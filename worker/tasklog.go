@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -69,6 +70,10 @@ func logOutcome(log *slog.Logger, j *job, out outcome) {
 	case rejected, requeued:
 		log.Warn(prefix+fmt.Sprint(out.err), attrs...)
 	case interrupted:
+		if errors.Is(out.err, errNotOurs) {
+			log.Warn(prefix+"interrupted: its message is not ours any more, and comes again", attrs...)
+			return
+		}
 		log.Warn(prefix+"interrupted by shutdown; the message goes back", attrs...)
 	}
 }

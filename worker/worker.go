@@ -83,6 +83,8 @@ type Config struct {
 	Events   Events           // what monitors are told
 	Settings *protocol.Object // what inspect conf and report show, by Celery's names; secrets are masked; nil: nothing
 
+	Connection Connection // when the broker cannot be reached
+
 	Logger *slog.Logger // nil: discard
 }
 
@@ -136,7 +138,7 @@ func New(cfg Config) (*Worker, error) {
 	w.queues = newQueueSet(cfg.Queues, cfg.Declared)
 	w.times = newTimeLimits()
 	w.teller = newTeller(&w.cfg)
-	w.link = newLink(cfg.Transport, w.log)
+	w.link = newLink(cfg.Transport, w.log, cfg.Connection)
 	w.calendar = newCalendar()
 	w.revoked = newRevoked(cfg.RevokesMax, cfg.RevokeExpires)
 	if cfg.Deduplicate {
@@ -188,7 +190,7 @@ func (c Config) withDefaults() (Config, error) {
 			bad("%s is %d, want 0 or more", name, n)
 		}
 	}
-	for name, d := range map[string]time.Duration{"SoftLimit": c.SoftLimit, "HardLimit": c.HardLimit, "Settle": c.Settle, "SoftShutdown": c.SoftShutdown} {
+	for name, d := range map[string]time.Duration{"SoftLimit": c.SoftLimit, "HardLimit": c.HardLimit, "Settle": c.Settle, "SoftShutdown": c.SoftShutdown, "Connection.Timeout": c.Connection.Timeout} {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
@@ -228,6 +230,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Prefetch = cmp.Or(c.Prefetch, 4)
 	c.Deliveries = cmp.Or(c.Deliveries, 15)
+	c.Connection.Retries = cmp.Or(c.Connection.Retries, 100)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)
 	c.RevokesMax, c.RevokeExpires = cmp.Or(c.RevokesMax, revokedMax), cmp.Or(c.RevokeExpires, revokedFor)
 	c.SuccessMax, c.SuccessExpires = cmp.Or(c.SuccessMax, successesMax), cmp.Or(c.SuccessExpires, successesFor)
@@ -249,8 +252,9 @@ var ErrRan = errors.New("worker: Run was called before")
 // Run takes and runs tasks until ctx is done or Stop is called, then stops in order: it takes no more, returns what has not
 // started, lets running tasks finish for Config.Grace, ends them, and waits until all effects are settled.
 // It returns nil after a clean drain, an error wrapping ErrGrace when tasks were cut short, and an error
-// wrapping transports.ErrCredentials when the broker refuses us at the first dial. Any other trouble with
-// the broker or the result store is waited out.
+// wrapping transports.ErrCredentials when the broker refuses us at the first dial, or ErrUnreachable when it was not
+// reached as often as Config.Connection says: then running tasks may finish, too. Any other trouble with the broker
+// or the result store is waited out.
 func (w *Worker) Run(ctx context.Context) error {
 	if !w.ran.CompareAndSwap(false, true) {
 		return ErrRan
