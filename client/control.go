@@ -75,7 +75,9 @@ func (c *Client) Broadcast(ctx context.Context, r protocol.ControlRequest, o Bro
 	}
 	key := ids.New()
 	exchange := protocol.ControlReplyExchange(c.control.Exchange)
-	inbox, err := conn.Subscribe(ctx, transports.Fanout{
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	inbox, err := conn.Subscribe(asking, transports.Fanout{
 		Exchange: exchange, Type: "direct", RoutingKey: key, Queue: key + "." + exchange, Exclusive: !c.control.Shared,
 		Arguments: protocol.ObjectOf(
 			protocol.Member{Key: "x-expires", Value: c.control.Expires.Milliseconds()},
@@ -94,6 +96,9 @@ func (c *Client) Broadcast(ctx context.Context, r protocol.ControlRequest, o Bro
 	return replies, err
 }
 
+// askTimeout bounds what is asked of the broker itself.
+const askTimeout = 10 * time.Second
+
 // Cast sends a remote control command that nobody answers.
 func (c *Client) Cast(ctx context.Context, r protocol.ControlRequest) error {
 	conn, err := c.dialControl(ctx)
@@ -104,12 +109,17 @@ func (c *Client) Cast(ctx context.Context, r protocol.ControlRequest) error {
 	return c.command(ctx, conn, r, 0)
 }
 
+// dialTimeout bounds one attempt: somebody looks at the screen.
+const dialTimeout = 5 * time.Second
+
 // dialControl is the connection; each address of a failover list may be tried.
 func (c *Client) dialControl(ctx context.Context) (transports.Conn, error) {
 	var err error
 	for range c.cfg.Attempts {
+		dialling, cancel := context.WithTimeout(ctx, dialTimeout)
 		var conn transports.Conn
-		if conn, err = c.line.Conn(ctx); err == nil {
+		conn, err = c.line.Conn(dialling)
+		if cancel(); err == nil {
 			return conn, nil
 		}
 		if errors.Is(err, transports.ErrCredentials) || ctx.Err() != nil {
@@ -130,6 +140,8 @@ func (c *Client) command(ctx context.Context, conn transports.Conn, r protocol.C
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	err = conn.Publish(ctx, transports.Publishing{
 		Exchange: protocol.ControlExchange(c.control.Exchange), ExchangeType: "fanout", Message: m,
 	})

@@ -61,7 +61,7 @@ func runCall(s *session) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.c.Context, brokerTimeout)
+	ctx, cancel := context.WithTimeout(s.c.Context, dialTimeout*time.Duration(s.addresses))
 	defer cancel()
 	result, err := c.Send(ctx, sig)
 	closing := c.Close()

@@ -121,12 +121,12 @@ func (w *watch) run(ctx context.Context) error {
 
 // listen subscribes, and then makes the workers say who they are.
 func (w *watch) listen(ctx context.Context) (transports.Conn, transports.Subscription, error) {
-	asking, cancel := brief(ctx)
-	defer cancel()
-	conn, err := w.connect(asking)
+	conn, err := w.connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	asking, cancel := brief(ctx)
+	defer cancel()
 	sub, err := conn.Subscribe(asking, w.fanout)
 	if err == nil {
 		if err = w.wake(asking, w.client); err == nil {

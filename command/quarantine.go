@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
@@ -321,21 +322,25 @@ func preview(body []byte) string {
 	return protocol.Str(slices.Clone(cut)) + dots
 }
 
+// sayQuarantined prints a message for people. Its texts are a stranger's: what could steer a terminal is not passed on.
 func (s *session) sayQuarantined(shape *protocol.Object) {
 	text := func(key string) string {
 		v, _ := shape.Get(key)
-		return protocol.Str(v)
+		return strings.Map(func(r rune) rune {
+			if unicode.IsControl(r) {
+				return utf8.RuneError
+			}
+			return r
+		}, protocol.Str(v))
 	}
-	s.say("* %s %s [%s]", text("id"), text("name"), text("queue"))
+	reason := "not in the message; the worker's log of the time says why"
 	if v, _ := shape.Get("reason"); v != nil {
-		s.say("    reason: %s", text("reason"))
-	} else {
-		s.say("    reason: not in the message; the worker's log of the time says why")
+		reason = text("reason")
 	}
-	s.say("    deliveries: %s, redelivered: %s", text("deliveries"), text("redelivered"))
+	s.say("* %s %s [%s]\n    reason: %s\n    deliveries: %s, redelivered: %s",
+		text("id"), text("name"), text("queue"), reason, text("deliveries"), text("redelivered"))
 	if v, _ := shape.Get("args"); v != nil {
 		s.say("    args: %s kwargs: %s", text("args"), text("kwargs"))
 	}
-	s.say("    headers: %s", text("headers"))
-	s.say("    body: %s bytes of %q: %s", text("size"), text("content_type"), protocol.Repr(text("body")))
+	s.say("    headers: %s\n    body: %s bytes of %s: %s", text("headers"), text("size"), text("content_type"), text("body"))
 }

@@ -18,8 +18,12 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// brokerTimeout bounds what a command asks of the broker besides waiting for workers.
-const brokerTimeout = 10 * time.Second
+// What a command asks of the broker, besides waiting for workers, is bounded: one address's connection, and one
+// question.
+const (
+	dialTimeout   = 5 * time.Second
+	brokerTimeout = 10 * time.Second
+)
 
 // A session is what the commands share that look at a running cluster: where it is, and where to print.
 type session struct {
@@ -61,6 +65,14 @@ func inSession(p process, do question) cli.ActionFunc {
 	}
 }
 
+// commandName is the command as it was written: "quarantine list".
+func commandName(c *cli.Context) string {
+	if _, name, ok := strings.Cut(c.Command.HelpName, " "); ok {
+		return name
+	}
+	return c.Command.Name
+}
+
 func openSession(c *cli.Context, p process) (*session, error) {
 	if dir, ok := given(c, "workdir"); ok {
 		if err := os.Chdir(dir); err != nil {
@@ -73,7 +85,7 @@ func openSession(c *cli.Context, p process) (*session, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
-	s := &session{c: c, p: p, settings: set, name: c.Command.Name}
+	s := &session{c: c, p: p, settings: set, name: commandName(c)}
 	if s.transport, err = broker(c, set, "stalk "+c.Command.Name, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, usageError{err}
 	}
@@ -126,8 +138,10 @@ func (s *session) client(results resultbackend.Backend, rt *canvas.Routes) (*cli
 func (s *session) connect(ctx context.Context) (transports.Conn, error) {
 	var err error
 	for range s.addresses {
+		dialling, cancel := context.WithTimeout(ctx, dialTimeout)
 		var conn transports.Conn
-		if conn, err = s.transport.Connect(ctx); err == nil {
+		conn, err = s.transport.Connect(dialling)
+		if cancel(); err == nil {
 			return conn, nil
 		}
 	}
@@ -136,9 +150,7 @@ func (s *session) connect(ctx context.Context) (transports.Conn, error) {
 
 // withConn runs do with a connection and closes it.
 func (s *session) withConn(do func(ctx context.Context, conn transports.Conn) error) error {
-	ctx, cancel := context.WithTimeout(s.c.Context, brokerTimeout)
-	defer cancel()
-	conn, err := s.connect(ctx)
+	conn, err := s.connect(s.c.Context)
 	if err != nil {
 		return s.unavailable(err)
 	}
