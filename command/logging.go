@@ -97,9 +97,11 @@ func (l *celeryLog) Handle(_ context.Context, r slog.Record) error {
 		case "name":
 			line.taskName = a.Value.String()
 			rest = append(rest, a)
-		case "took", "state":
+		case "took", "state", "reason":
 		default:
-			rest = append(rest, a)
+			if a.Key != "attempt" || !strings.HasPrefix(r.Message, "Task ") { // Celery's own lines have no more
+				rest = append(rest, a)
+			}
 		}
 		return true
 	}
@@ -116,7 +118,10 @@ func (l *celeryLog) Handle(_ context.Context, r slog.Record) error {
 	b.WriteString(r.Message)
 	for _, a := range rest {
 		v := a.Value.String()
-		if line.logger == taskLogger && (a.Key == "task" || a.Key == "name") || strings.Contains(r.Message, v) {
+		if strings.Contains(r.Message, v) || a.Key == "name" && line.task != "" && (line.logger == taskLogger || strings.Contains(r.Message, line.task)) {
+			continue // a task shown by its id is shown by its name, or by its shadow
+		}
+		if a.Key == "task" && line.logger == taskLogger {
 			continue
 		}
 		fmt.Fprintf(&b, " %s=%s", a.Key, quoted(v))

@@ -208,15 +208,16 @@ func (c *control) execute(ctx context.Context, r protocol.ControlRequest) (value
 
 // complain logs a failed command, an unknown one only once: monitors repeat theirs every few seconds.
 func (c *control) complain(method string, err error) {
+	text := "pidbox command error: " + protocol.FromError(err).Repr()
 	if _, known := c.commands[method]; !known {
 		if c.unknown[method] || len(c.unknown) >= 100 {
 			return
 		}
 		c.unknown[method] = true
-		c.log.Warn("no such remote control command", "method", method)
+		c.log.Error(text, "method", method)
 		return
 	}
-	c.log.Error("remote control command failed", "method", method, "err", err)
+	c.log.Error(text, "method", method, "err", err)
 }
 
 func failedCommand(err error) protocol.Value {
