@@ -147,14 +147,14 @@ func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Mes
 	}
 	switch ours, err := r.For(c.cfg.Node); {
 	case err != nil:
-		c.log.Error("a remote control command chooses its nodes in a way that cannot be read; dropped", "method", r.Method, "err", err)
+		c.log.Error("a remote control command chooses its nodes in a way that cannot be read; dropped", "method", clip(r.Method), "err", err)
 		return
 	case !ours:
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	c.log.Debug("remote control", "method", r.Method, "reply", r.ReplyTo != nil)
+	c.log.Debug("remote control", "method", clip(r.Method), "reply", r.ReplyTo != nil)
 	value, err := c.execute(ctx, r)
 	if errors.Is(err, errNoReply) {
 		return
@@ -168,7 +168,7 @@ func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Mes
 	}
 	reply, err := r.Reply(c.cfg.Encoding, c.cfg.Node, value, c.clock.forward())
 	if err != nil {
-		c.log.Error("the answer to a remote control command cannot be written", "method", r.Method, "err", err)
+		c.log.Error("the answer to a remote control command cannot be written", "method", clip(r.Method), "err", err)
 		if reply, err = r.Reply(c.cfg.Encoding, c.cfg.Node, failedCommand(err), c.clock.forward()); err != nil {
 			return // the ticket or our own name is no text that could be written
 		}
@@ -177,7 +177,7 @@ func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Mes
 		Exchange: r.ReplyTo.Exchange, RoutingKey: r.ReplyTo.RoutingKey, ExchangeType: "direct", Message: reply,
 	})
 	if err != nil && !errors.Is(err, transports.ErrDisconnected) {
-		c.log.Warn("the answer to a remote control command was not taken", "method", r.Method, "err", err)
+		c.log.Warn("the answer to a remote control command was not taken", "method", clip(r.Method), "err", err)
 	}
 }
 
@@ -210,6 +210,7 @@ func (c *control) execute(ctx context.Context, r protocol.ControlRequest) (value
 func (c *control) complain(method string, err error) {
 	text := "pidbox command error: " + protocol.FromError(err).Repr()
 	if _, known := c.commands[method]; !known {
+		method = clip(method)
 		if c.unknown[method] || len(c.unknown) >= 100 {
 			return
 		}

@@ -403,7 +403,17 @@ func hello(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	if node, ok := v.(string); ok {
 		n.cfg.Logger.Info("sync with " + printable(node))
 	}
-	n.revoked.merge(revokedIDs(theirs), now)
+	if protocol.Truthy(theirs) {
+		if err := iterable(theirs); err != nil {
+			return nil, err
+		}
+		if list, ok := theirs.([]protocol.Value); ok {
+			if err := hashable(list); err != nil {
+				return nil, err
+			}
+		}
+		n.revoked.merge(revokedIDs(theirs), now)
+	}
 	return protocol.ObjectOf(
 		protocol.Member{Key: "revoked", Value: n.revoked.list(now)},
 		protocol.Member{Key: "clock", Value: n.clock.forward()},

@@ -131,6 +131,9 @@ func revokeStamps(_ context.Context, n *Node, args *protocol.Object) (any, error
 		return nil, err
 	}
 	for _, h := range headers.Members() {
+		if h.Value == nil {
+			return nil, iterable(nil)
+		}
 		if !n.revoked.addStamps(h.Key, protocol.MaybeList(h.Value)) {
 			return nil, protocol.NewException("MemoryError", fmt.Sprintf("more than %d revoked stamps", stampsMax))
 		}

@@ -23,6 +23,9 @@ func rateLimit(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := hashKey(asked); err != nil {
+		return nil, err
+	}
 	name, _ := asked.(string)
 	if _, known := n.cfg.Handlers.Lookup(name); !known {
 		n.cfg.Logger.Error("Rate limit attempt for unknown task " + printable(clip(pythonText(asked))))
@@ -100,6 +103,9 @@ func (l *timeLimits) of(h handlers.Handler) limitPair {
 // timeLimit is `control time_limit`. It holds for tasks that start after it.
 func timeLimit(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	asked, _ := args.Get("task_name")
+	if err := hashKey(asked); err != nil {
+		return nil, err
+	}
 	name, _ := asked.(string)
 	if _, known := n.cfg.Handlers.Lookup(name); !known {
 		n.cfg.Logger.Error("Change time limit attempt for unknown task " + printable(clip(pythonText(asked))))

@@ -102,10 +102,27 @@ func (s signature) check(args *protocol.Object) error {
 // them (maybe_list).
 func hashable(v protocol.Value) error {
 	for _, id := range protocol.MaybeList(v) {
-		switch id.(type) {
-		case []protocol.Value, *protocol.Object:
-			return protocol.NewException("TypeError", fmt.Sprintf("unhashable type: '%s'", protocol.TypeName(id)))
+		if err := hashKey(id); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// hashKey is the same for one value that is looked up.
+func hashKey(v protocol.Value) error {
+	switch v.(type) {
+	case []protocol.Value, *protocol.Object:
+		return protocol.NewException("TypeError", fmt.Sprintf("unhashable type: '%s'", protocol.TypeName(v)))
+	}
+	return nil
+}
+
+// iterable is Python's TypeError for what no loop goes over.
+func iterable(v protocol.Value) error {
+	switch v.(type) {
+	case string, []byte, []protocol.Value, *protocol.Object:
+		return nil
+	}
+	return protocol.NewException("TypeError", fmt.Sprintf("'%s' object is not iterable", protocol.TypeName(v)))
 }

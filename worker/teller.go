@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,7 @@ const (
 // tell has REVOKED stored for the ids. It waits a moment for that, as a client may look at the result as soon as
 // it is answered, but not while the store is known to be behind.
 func (t *teller) tell(ctx context.Context, ids []string, now time.Time) {
+	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return id == "" }) // nobody's
 	if t.cfg.Results == nil || len(ids) == 0 {
 		return
 	}
@@ -93,6 +95,7 @@ func (t *teller) run(ctx context.Context) {
 				return
 			}
 			attempt++
+			t.postpone(next)
 			continue
 		}
 		if err != nil {
@@ -110,6 +113,16 @@ func (t *teller) next() (telling, bool) {
 		return telling{}, false
 	}
 	return t.waiting[0], true
+}
+
+// postpone puts the first one behind the others, unless it was pushed out meanwhile: one that the store never takes
+// must not keep the others waiting.
+func (t *teller) postpone(first telling) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.waiting) > 1 && t.waiting[0] == first {
+		t.waiting = append(t.waiting[1:], first)
+	}
 }
 
 // drop forgets the first one, unless it was pushed out meanwhile.
