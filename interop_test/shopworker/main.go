@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/stalkworker/stalk/command"
@@ -18,6 +19,10 @@ type order struct {
 
 type stock struct {
 	Seconds float64 `json:"seconds"`
+}
+
+type reason struct {
+	Why string `json:"why"`
 }
 
 type place struct {
@@ -43,6 +48,10 @@ func main() {
 		handlers.Func("shop.shelf", func(_ context.Context, in place) (string, error) {
 			return shelf([]string{"books", "toys"}, in.Index), nil
 		}),
+		handlers.Func("shop.drop", func(_ context.Context, in reason) (bool, error) {
+			return false, &handlers.RejectError{Cause: errors.New(in.Why)}
+		}),
+		handlers.Func("shop.skip", func(context.Context, struct{}) (bool, error) { return false, handlers.ErrIgnore }),
 		// Deaf to its context, so no limit can stop it.
 		handlers.Func("shop.count", func(_ context.Context, in stock) (float64, error) {
 			time.Sleep(time.Duration(in.Seconds * float64(time.Second)))

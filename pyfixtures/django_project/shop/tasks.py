@@ -7,6 +7,7 @@ import builtins
 import time
 
 from celery import shared_task
+from celery.exceptions import Ignore, Reject
 from django.conf import settings
 
 from .errors import PaymentDeclined, Refused
@@ -103,6 +104,18 @@ def count(seconds):
     _go()
     time.sleep(seconds)
     return seconds
+
+
+@shared_task(name="shop.drop", bind=True)
+def drop(self, why):
+    _go()
+    raise Reject(why, requeue=False)
+
+
+@shared_task(name="shop.skip")
+def skip():
+    _go()
+    raise Ignore
 
 
 @shared_task(name="stalk.images.thumbnail")
