@@ -65,7 +65,10 @@ const listening = `
 	def kinds(id):
 	    return [e["type"] for e in EVENTS.get(id, [])]
 	def ended(id, *last):
-	    return wait(lambda: set(kinds(id)) & set(last), 40)
+	    try:
+	        return wait(lambda: set(kinds(id)) & set(last), 40)
+	    except AssertionError:
+	        raise AssertionError("%s: events %s, want %s" % (id, kinds(id), last))
 	def alive():
 	    return sorted(w.hostname for w in state.alive_workers())
 `
@@ -78,7 +81,7 @@ func TestEventsAreThoseOfAPythonWorker(t *testing.T) {
 			t.Skip("compares Stalk with Celery")
 		}
 		since(t, 7, "events are as here")
-		s = s.apart()
+		s = s.apart().with("task_acks_late", true) // as Stalk does by itself
 		code := `
 			def send(task, *args, **options):
 			    return task.apply_async(args, queue=Q, **options).id
@@ -168,7 +171,6 @@ func TestEventsAreThoseOfAPythonWorker(t *testing.T) {
 			case "hard limit": // Celery tells it twice, by a name of its own inside
 				want = want[:3]
 				want[2]["exception"] = "TimeLimitExceeded(1)"
-			case "reject": // acknowledged early, Celery's does not say that it is rejected
 			case "terminated": // the pool's report may have the signal's name
 				for _, list := range [][]row{want, got} {
 					list[len(list)-1]["signum"] = fmt.Sprint(list[len(list)-1]["signum"])
@@ -217,7 +219,8 @@ func TestCeleryStateFollowsStalk(t *testing.T) {
 			    r.get(timeout=20)
 			ended(bad.id, "task-failed")
 			ended(good.id, "task-succeeded")
-			wait(lambda: kinds(again.id)[-1:] == ["task-succeeded"])
+			ended(again.id, "task-succeeded")
+			assert SOFTWARE != "stalk" or kinds(again.id) == ["task-received", "task-started", "task-retried", "task-received", "task-started", "task-succeeded"], kinds(again.id)
 			tasks = state.tasks
 			assert quiet.id not in tasks, kinds(quiet.id)
 			t = tasks[good.id]
@@ -225,11 +228,11 @@ func TestCeleryStateFollowsStalk(t *testing.T) {
 			assert isinstance(t.runtime, float) and t.received <= t.started <= t.succeeded, t.info()
 			t = tasks[bad.id]
 			assert t.state == "FAILURE" and t.exception == "ValueError('boom')" and t.traceback.startswith("Traceback"), t.info()
-			assert tasks[again.id].state == "SUCCESS" and tasks[again.id].retries == 1, tasks[again.id].info()
-			assert state.workers[NODE].sw_ident == SOFTWARE and state.workers[NODE].processed >= 5
-			busy = [burn.apply_async((6,), queue=Q) for _ in range(4)]
+			assert tasks[again.id].state in ("SUCCESS", "RETRY")[:1 + (SOFTWARE != "stalk")] and tasks[again.id].retries == 1, tasks[again.id].info()
+			wait(lambda: state.workers[NODE].sw_ident == SOFTWARE and state.workers[NODE].processed >= 5)
+			busy = [burn.apply_async((3,), queue=Q) for _ in range(2)]
 			wait(lambda: state.workers[NODE].active == 2)
-			end = time.monotonic() + 8
+			end = time.monotonic() + 5
 			while time.monotonic() < end: # under load a heartbeat is never late
 			    assert alive() == [NODE], state.workers[NODE].heartbeats
 			    time.sleep(0.1)
@@ -265,8 +268,9 @@ func TestStalkBesideGossipingPythonWorkers(t *testing.T) {
 		first := s.neighbor(t, other)
 		p := s.python(t, queue)
 		p.run(`
-			app.control.revoke(["before", "also"])
 			i = app.control.inspect(timeout=5, destination=[NODE])
+			wait(i.ping, 40)
+			app.control.revoke(["before", "also"])
 			wait(lambda: sorted(i.revoked()[NODE]) == ["also", "before"])
 			before = i.clock()[NODE]["clock"]
 		`, map[string]any{"NODE": first.name + "@test"})
@@ -294,6 +298,7 @@ func TestStalkBesideGossipingPythonWorkers(t *testing.T) {
 		w.waitLog("sync with " + second.name + "@test")
 		p.run(`
 			i = app.control.inspect(timeout=5, destination=[NODE])
+			wait(i.ping, 40)
 			assert sorted(i.revoked()[NODE]) == ["after", "also", "before"], i.revoked()
 			# An election, which with another Python worker beside would end this one: Stalk takes no part in it.
 			i = app.control.inspect(timeout=5, destination=[STALK])

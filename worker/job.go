@@ -24,6 +24,7 @@ type job struct {
 	marks    marks
 
 	instead *outcome // what the caller was told in place of the run's own outcome; nil: that
+	retried bool     // monitors know that it is retried
 	unsafe  bool     // the effects could not be made safe: the message goes back
 
 	children []protocol.Value // result tuples of what the handler sent; complete when it has returned

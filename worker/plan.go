@@ -29,6 +29,7 @@ type (
 		part  canvas.Part
 		value protocol.Value // of a success
 	}
+	retriedStep struct{ out outcome } // tells monitors of the retry, before its next run can
 	insteadStep struct{ out outcome } // the run ends differently than its handler said
 	ackStep     struct{}
 	rejectStep  struct{ requeue bool }
@@ -42,6 +43,7 @@ func (storeStep) step()   {}
 func (publishStep) step() {}
 func (noteStep) step()    {}
 func (insteadStep) step() {}
+func (retriedStep) step() {}
 func (effectStep) step()  {}
 func (partStep) step()    {}
 func (ackStep) step()     {}
@@ -95,7 +97,7 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 			steps = append([]step{insteadStep{outcome{kind: failed, exception: exc}}}, failureSteps(cfg, who, j, exc, "", now)...)
 			return append(steps, settleSteps(j, ackStep{})...)
 		}
-		steps = append(steps, retryPublish(j, m))
+		steps = append(steps, retriedStep{out}, retryPublish(j, m))
 		return append(steps, settleSteps(j, ackStep{})...)
 	case terminated:
 		return planRevoked(cfg, who, j, "terminated", now)

@@ -179,18 +179,27 @@ func (p *pulse) ended(j *job, out outcome) {
 		if !j.acked {
 			p.rejected(j, false)
 		}
-	case retried:
-		cause := "None"
-		if out.exception != nil {
-			cause = out.exception.Repr()
-		}
-		p.task(j, "task-retried", protocol.Member{Key: "exception", Value: clipped(cause)}, protocol.Member{Key: "traceback", Value: clipped(out.traceback)})
 	case requeued:
 		p.rejected(j, true)
 	case interrupted:
 		p.task(j, "task-cancelled")
+	case retried: // told already
 	case ignored, replaced: // Celery says nothing either
 	}
+}
+
+// retried: the task is about to be sent again. Told only after that, the next run could have ended before, and
+// monitors would show the task in retry for good.
+func (p *pulse) retried(j *job, out outcome) {
+	if j.retried || !p.tells(j) {
+		return
+	}
+	j.retried = true
+	cause := "None"
+	if out.exception != nil {
+		cause = out.exception.Repr()
+	}
+	p.task(j, "task-retried", protocol.Member{Key: "exception", Value: clipped(cause)}, protocol.Member{Key: "traceback", Value: clipped(out.traceback)})
 }
 
 func (p *pulse) rejected(j *job, requeue bool) {

@@ -314,6 +314,24 @@ func TestWorkerEventsAndShutdown(t *testing.T) {
 	})
 }
 
+// TestAnIdleWorkerSaysThatItLeaves: it ends in the moment in which it is told to stop.
+func TestAnIdleWorkerSaysThatItLeaves(t *testing.T) {
+	for i := range 20 {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				r, m := tellingRig(t, func(c *Config) { c.Events.NoHeartbeat = false }, handlers.Func("double", double))
+				pass(time.Second)
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff([]string{"worker-online", "worker-offline"}, types(m.heard())); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
 // TestEventsTravelTogether: task events are sent at once as one list, in their order, after a tenth of a second at
 // the latest; one alone is no list.
 func TestEventsTravelTogether(t *testing.T) {

@@ -168,13 +168,23 @@ func (p *pulse) heart(ctx context.Context) {
 		case <-p.asked:
 			p.signOfLife(ctx, "worker-heartbeat", append([]protocol.Member{{Key: "freq", Value: int64(5)}}, p.software()...))
 		case <-p.stop.done:
-			if !p.cfg.Events.NoHeartbeat {
-				p.signOfLife(ctx, "worker-offline", p.vitals())
-			}
+			p.offline(ctx)
 			return
 		case <-ctx.Done():
+			select {
+			case <-p.stop.done: // an idle worker is told to stop and has ended in one moment
+				p.offline(ctx)
+			default:
+			}
 			return
 		}
+	}
+}
+
+// offline is sent even when ctx is done: without it monitors would miss heartbeats before they miss us.
+func (p *pulse) offline(ctx context.Context) {
+	if !p.cfg.Events.NoHeartbeat {
+		p.signOfLife(context.WithoutCancel(ctx), "worker-offline", p.vitals())
 	}
 }
 

@@ -137,6 +137,9 @@ func (s *settler) take(ctx context.Context, j *job, st step) error {
 		return s.effect(ctx, j, st.effect)
 	case partStep:
 		return s.part(ctx, j, st)
+	case retriedStep:
+		s.told.retried(j, st.out)
+		return nil
 	case insteadStep:
 		j.instead = &st.out
 		return nil
