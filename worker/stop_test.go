@@ -146,3 +146,17 @@ func TestThePhasesOfARunAreReachedInOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestAColdShutdownLosesNoTaskThatWasAcknowledgedEarly: Celery loses it, and says RETRY; here its message is sent again.
+func TestAColdShutdownLosesNoTaskThatWasAcknowledgedEarly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("sleep", sleeper(time.Hour)).With(handlers.Options{EarlyAck: true}))
+		r.send(protocol.Task{ID: "a", Name: "sleep"})
+		r.wantQueue("q", 0, 0) // acknowledged
+		r.w.StopCold()
+		if err := r.stop(); !errors.Is(err, ErrGrace) {
+			t.Errorf("Run = %v", err)
+		}
+		r.wantQueue("q", 1, 0)
+	})
+}
