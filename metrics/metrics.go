@@ -10,7 +10,6 @@ package metrics
 import (
 	"context"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/stalkworker/stalk/transports"
@@ -69,19 +68,19 @@ func (e *Exporter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "GET or HEAD", http.StatusMethodNotAllowed)
 		return
 	}
+	w.Header().Set("Content-Type", contentType)
+	if r.Method == http.MethodHead {
+		return
+	}
 	s := snapshot{
 		node: e.from.Node(), version: e.version, consuming: e.from.Ready() == nil, stats: e.from.Stats(),
 		tasks: e.from.TaskStats(), sent: e.from.SentStats(), queues: e.from.Queues(),
 	}
 	s.queues = s.queues[:min(len(s.queues), queuesShown)]
 	s.sizes, s.sized = e.sizes.of(r.Context(), s.queues, s.stats.Connected)
-	var t text
-	writeCelery(&t, s)
-	writeStalk(&t, s)
-	writeProcess(&t)
-	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(t.b.Len()))
-	if r.Method == http.MethodGet {
-		w.Write(t.b.Bytes()) //nolint:errcheck // the scraper has gone; the next scrape tells
-	}
+	t := newText(w)
+	writeCelery(t, s)
+	writeStalk(t, s)
+	writeProcess(t)
+	t.flush()
 }

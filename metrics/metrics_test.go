@@ -308,11 +308,11 @@ func TestHeadAndOtherMethods(t *testing.T) {
 		if err != nil || resp.StatusCode != want {
 			t.Errorf("%s: %d, %v; want %d", method, resp.StatusCode, err, want)
 		}
-		if want == 200 && (resp.Header.Get("Content-Type") != contentType || resp.ContentLength < 1000) {
-			t.Errorf("%s: type %q, length %d", method, resp.Header.Get("Content-Type"), resp.ContentLength)
+		if want == 200 && resp.Header.Get("Content-Type") != contentType {
+			t.Errorf("%s: type %q", method, resp.Header.Get("Content-Type"))
 		}
-		if method == http.MethodHead && len(body) > 0 {
-			t.Errorf("HEAD has a body of %d bytes", len(body))
+		if has := len(body) > 1000; has != (method == http.MethodGet) {
+			t.Errorf("%s has a body of %d bytes", method, len(body))
 		}
 	}
 }
@@ -323,13 +323,15 @@ func FuzzLabels(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		var out text
+		var written bytes.Buffer
+		out := newText(&written)
 		out.family("x", "counter", s)
 		out.sample("x", 1, label{"l", s})
+		out.flush()
 		p := expfmt.NewTextParser(model.UTF8Validation)
-		families, err := p.TextToMetricFamilies(bytes.NewReader(out.b.Bytes()))
+		families, err := p.TextToMetricFamilies(bytes.NewReader(written.Bytes()))
 		if err != nil {
-			t.Fatalf("%v\n%q", err, out.b.String())
+			t.Fatalf("%v\n%q", err, written.String())
 		}
 		want := strings.ToValidUTF8(s, "�")
 		if got := families["x"].Metric[0].Label[0].GetValue(); got != want {
@@ -346,8 +348,16 @@ func BenchmarkScrape(b *testing.B) {
 		f.tasks = append(f.tasks, ts)
 	}
 	e := newExporter(f, "")
+	request := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 	b.ReportAllocs()
 	for b.Loop() {
-		e.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		e.ServeHTTP(nowhere{}, request)
 	}
 }
+
+// nowhere is a ResponseWriter that costs nothing.
+type nowhere struct{}
+
+func (nowhere) Header() http.Header         { return http.Header{} }
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) WriteHeader(int)             {}

@@ -1,15 +1,42 @@
 package metrics
 
 import (
-	"bytes"
-	"math"
+	"io"
 	"strconv"
 	"strings"
 )
 
 // text writes Prometheus' text format, version 0.0.4: for each family a HELP and a TYPE line, then its samples.
-// A family is written at once; the caller sees to it that no name comes twice.
-type text struct{ b bytes.Buffer }
+// A family is written at once; the caller sees to it that no name comes twice. What is written goes out in pieces, so
+// that a scrape of many tasks needs no more memory than one of few.
+type text struct {
+	to io.Writer
+	b  []byte             // not yet written to it
+	le map[float64]string // bounds as text: few, and written thousands of times
+}
+
+// pieceBytes is when text is written out.
+const pieceBytes = 16 << 10
+
+func newText(to io.Writer) *text {
+	return &text{to: to, b: make([]byte, 0, pieceBytes+1<<10), le: map[float64]string{}}
+}
+
+// flush writes out what is left.
+func (t *text) flush() {
+	t.to.Write(t.b) //nolint:errcheck // the scraper has gone; the next scrape tells
+	t.b = t.b[:0]
+}
+
+func (t *text) write(s string) { t.b = append(t.b, s...) }
+
+// line ends a line.
+func (t *text) line() {
+	t.write("\n")
+	if len(t.b) >= pieceBytes {
+		t.flush()
+	}
+}
 
 // contentType is what Prometheus and everything like it reads.
 const contentType = "text/plain; version=0.0.4; charset=utf-8"
@@ -19,15 +46,16 @@ type label struct{ name, value string }
 
 // family begins a metric: kind is counter, gauge, histogram or summary.
 func (t *text) family(name, kind, help string) {
-	t.b.WriteString("# HELP ")
-	t.b.WriteString(name)
-	t.b.WriteByte(' ')
-	t.b.WriteString(helpEscapes.Replace(help))
-	t.b.WriteString("\n# TYPE ")
-	t.b.WriteString(name)
-	t.b.WriteByte(' ')
-	t.b.WriteString(kind)
-	t.b.WriteByte('\n')
+	t.write("# HELP ")
+	t.write(name)
+	t.write(" ")
+	t.write(helpEscapes.Replace(help))
+	t.line()
+	t.write("# TYPE ")
+	t.write(name)
+	t.write(" ")
+	t.write(kind)
+	t.line()
 }
 
 var (
@@ -36,20 +64,34 @@ var (
 )
 
 func (t *text) sample(name string, value float64, labels ...label) {
-	t.b.WriteString(name)
-	if len(labels) > 0 {
-		for i, l := range labels {
-			t.b.WriteByte("{,"[min(i, 1)])
-			t.b.WriteString(l.name)
-			t.b.WriteString(`="`)
-			t.b.WriteString(labelEscapes.Replace(strings.ToValidUTF8(l.value, "�")))
-			t.b.WriteByte('"')
-		}
-		t.b.WriteByte('}')
+	t.part(name, "", value, labels, "")
+}
+
+// part is a sample of a family whose name has a suffix; le is a bucket's bound, "" for none.
+func (t *text) part(name, suffix string, value float64, labels []label, le string) {
+	t.write(name)
+	t.write(suffix)
+	mark := "{"
+	write := func(name, value string) {
+		t.write(mark)
+		t.write(name)
+		t.write(`="`)
+		t.write(labelEscapes.Replace(strings.ToValidUTF8(value, "�")))
+		t.write(`"`)
+		mark = ","
 	}
-	t.b.WriteByte(' ')
-	t.b.Write(strconv.AppendFloat(t.b.AvailableBuffer(), value, 'g', -1, 64))
-	t.b.WriteByte('\n')
+	for _, l := range labels {
+		write(l.name, l.value)
+	}
+	if le != "" {
+		write("le", le)
+	}
+	if mark == "," {
+		t.write("}")
+	}
+	t.write(" ")
+	t.b = strconv.AppendFloat(t.b, value, 'g', -1, 64)
+	t.line()
 }
 
 // gauge and counter are families of one sample.
@@ -84,31 +126,28 @@ func (h buckets) coarser(bounds []float64) buckets {
 }
 
 func (t *text) histogram(name string, h buckets, labels ...label) {
-	with := append(make([]label, 0, len(labels)+1), labels...)
-	with = append(with, label{name: "le"})
-	le := &with[len(with)-1].value
 	var sum uint64
 	for i, n := range h.counts {
-		bound := math.Inf(1)
+		le := "+Inf"
 		if i < len(h.bounds) {
-			bound = h.bounds[i]
+			le = t.boundText(h.bounds[i])
 		}
 		sum += n
-		*le = boundText(bound)
-		t.sample(name+"_bucket", float64(sum), with...)
+		t.part(name, "_bucket", float64(sum), labels, le)
 	}
-	t.sample(name+"_sum", h.sum, labels...)
-	t.sample(name+"_count", float64(sum), labels...)
+	t.part(name, "_sum", h.sum, labels, "")
+	t.part(name, "_count", float64(sum), labels, "")
 }
 
 // boundText is a bound as Python's client writes it, "1.0": recording rules of celery-exporter's users name it so.
-func boundText(f float64) string {
-	if math.IsInf(f, 1) {
-		return "+Inf"
-	}
-	s := strconv.FormatFloat(f, 'g', -1, 64)
-	if !strings.ContainsAny(s, ".e") {
-		s += ".0"
+func (t *text) boundText(f float64) string {
+	s, known := t.le[f]
+	if !known {
+		s = strconv.FormatFloat(f, 'g', -1, 64)
+		if !strings.ContainsAny(s, ".e") {
+			s += ".0"
+		}
+		t.le[f] = s
 	}
 	return s
 }
