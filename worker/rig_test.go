@@ -81,7 +81,11 @@ func (r *rig) stop() error {
 	}
 	r.ended = true
 	r.cancel()
-	return <-r.end
+	err := <-r.end
+	if n := r.w.Stats().Unsettled; n != 0 && err == nil {
+		r.t.Errorf("after a clean end %d deliveries count as unsettled: a path forgets meter.gone", n)
+	}
+	return err
 }
 
 // a task message for the rig.
