@@ -60,6 +60,8 @@ func openState(path, node string, revoked *idSet, c *clock, log *slog.Logger) (*
 	s := &stateFile{path: path, node: node, revoked: revoked, clock: c, log: log}
 	text, err := readState(path)
 	switch {
+	case isShelve(text) || hasShelve(path):
+		return nil, fmt.Errorf("worker: state file %q is the state db of a Python worker, which cannot be shared: give this worker a file of its own", path)
 	case errors.Is(err, fs.ErrNotExist):
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
 			return nil, fmt.Errorf("worker: state file %q: %w", path, err)
@@ -67,8 +69,6 @@ func openState(path, node string, revoked *idSet, c *clock, log *slog.Logger) (*
 		return s, nil
 	case err != nil:
 		return nil, fmt.Errorf("worker: state file %q: %w", path, err)
-	case isShelve(text):
-		return nil, fmt.Errorf("worker: state file %q is the state db of a Python worker, which cannot be shared: give this worker a file of its own", path)
 	case len(bytes.TrimSpace(text)) == 0:
 		return s, nil
 	}
@@ -207,6 +207,17 @@ func (s *stateFile) write(now time.Time) error {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// hasShelve reports whether Python has a state db under that name in files of other names: what dbm.ndbm and dbm.dumb
+// append their endings to.
+func hasShelve(path string) bool {
+	if text, err := readState(path + ".db"); err == nil && isShelve(text) {
+		return true
+	}
+	_, dir := os.Stat(path + ".dir")
+	_, dat := os.Stat(path + ".dat")
+	return dir == nil && dat == nil
 }
 
 // isShelve recognizes the files that Python's dbm makes: gdbm, Berkeley DB (ndbm) and SQLite.
