@@ -308,6 +308,9 @@ func TestTerminateByStampedHeaders(t *testing.T) {
 // TestTerminateEndsAChord: a member that is terminated fails its chord, and whoever waits for the body is told.
 func TestTerminateEndsAChord(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
+		if celeryInstead {
+			t.Skip("Celery leaves the body of such a chord pending")
+		}
 		queue := unique("chord")
 		w := s.stalk(t, queue)
 		p := s.orders(t, w, queue)
@@ -315,7 +318,7 @@ func TestTerminateEndsAChord(t *testing.T) {
 			from celery import chord
 			long = sleep.s(600).set(queue=Q)
 			body = chord([add.s(1).set(queue=Q), long])(echo.s().set(queue=Q))
-			row, = wait(lambda: i.active()[NODE])
+			row, = wait(lambda: [r for r in i.active()[NODE] if r["name"] == "demo.sleep"])
 			order("revoke", task_id=row["id"], terminate=True)
 			raises("ChordError", None, AsyncResult(body.id).get, timeout=40)
 		`)

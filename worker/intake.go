@@ -121,10 +121,16 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 		}
 		if wanted := in.w.queues.revision(); wanted != version {
 			var err error
-			if have, err = in.follow(ctx, consumer, have); err != nil {
+			have, err = in.follow(ctx, consumer, have)
+			switch {
+			case err == nil:
+				version = wanted
+			case errors.Is(err, transports.ErrDisconnected):
 				return nil
+			case ctx.Err() == nil:
+				log.Error("cannot consume from the queues as ordered; trying again", "err", err)
+				sleep(ctx, jitter(time.Second))
 			}
-			version = wanted
 			continue
 		}
 		d, err := in.receive(ctx, consumer)
@@ -145,7 +151,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 
 // follow makes the consumer take from the wanted queues: first it drops what is wanted no longer, then it adds what is
 // new, one after the other, so that a queue the broker refuses is known by its name and given up. It returns
-// what is consumed now, and an error when the connection is of no use any more.
+// what is consumed now, and an error when that is not what is wanted.
 func (in *intake) follow(ctx context.Context, c transports.Consumer, have []transports.Queue) ([]transports.Queue, error) {
 	all := in.w.queues.list()
 	among := func(list []transports.Queue, name string) bool {
@@ -169,14 +175,14 @@ func (in *intake) follow(ctx context.Context, c transports.Consumer, have []tran
 			in.w.log.Info("Started consuming from " + printable(q.Name))
 		case ctx.Err() != nil:
 			return kept, err
-		case errors.Is(err, transports.ErrDisconnected):
-			if in.w.queues.strike(q.Name) {
-				in.w.log.Error("the connection breaks over a queue again and again; it is given up", "queue", q.Name, "err", err)
-			}
-			return kept, err
-		default:
+		case errors.Is(err, transports.ErrRefused):
 			in.w.log.Error("cannot consume from a queue that remote control added; it is given up", "queue", q.Name, "err", err)
 			in.w.queues.cancel(q.Name)
+		default: // the connection broke, or nobody knows: the queue may be why, or may not
+			if in.w.queues.strike(q.Name) {
+				in.w.log.Error("a queue that remote control added cannot be consumed, or breaks connections; it is given up", "queue", q.Name, "err", err)
+			}
+			return kept, err
 		}
 	}
 	return kept, nil

@@ -81,28 +81,16 @@ func (l *ledger) start(e *entry) (signum int, doomed bool) {
 	return 0, false
 }
 
-// has reports whether the task is here and can be terminated.
-func (l *ledger) has(id string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, e := range l.entries {
-		if e.id == id && !e.over {
-			return true
-		}
-	}
-	return false
+// here are those of the tasks that can be terminated, in order of their ids.
+func (l *ledger) here(ids map[string]bool) []string {
+	return l.each(ids, func(*entry) {})
 }
 
-// terminate ends the runs of the task that are here: one that has begun is told, one that has not will not begin.
-// It reports false when there is none; one whose handler has returned is none.
-func (l *ledger) terminate(id string, signum int) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	found := false
-	for _, e := range l.entries {
+// terminate ends the runs of the tasks that are here: one that has begun is told, one that has not will not begin. It
+// returns the ids of those that it found, in order; a run whose handler has returned is none.
+func (l *ledger) terminate(ids map[string]bool, signum int) []string {
+	return l.each(ids, func(e *entry) {
 		switch {
-		case e.id != id || e.over:
-			continue
 		case e.running:
 			select {
 			case e.kill <- signum:
@@ -111,9 +99,22 @@ func (l *ledger) terminate(id string, signum int) bool {
 		default:
 			e.doomed, e.signum = true, signum
 		}
-		found = true
+	})
+}
+
+// each calls do, under mu, with the runs of the tasks whose handlers have not returned.
+func (l *ledger) each(ids map[string]bool, do func(*entry)) []string {
+	l.mu.Lock()
+	var found []string
+	for _, e := range l.entries {
+		if ids[e.id] && !e.over {
+			do(e)
+			found = append(found, e.id)
+		}
 	}
-	return found
+	l.mu.Unlock()
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // startedMax bounds the names that are counted apart.

@@ -71,6 +71,7 @@ func (n *Node) revoke(ctx context.Context, asked protocol.Value, terminate bool,
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	if len(ids) > revokedMax {
+		n.cfg.Logger.Warn("more tasks are to be revoked than can be remembered; some are not", "tasks", len(ids), "most", revokedMax)
 		ids = ids[:revokedMax]
 	}
 	now := time.Now()
@@ -98,18 +99,19 @@ func (n *Node) terminate(ids []string, signal protocol.Value) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ended []string
+	wanted := map[string]bool{}
 	for _, id := range ids {
-		if !n.ledger.has(id) {
-			continue
-		}
-		if signum < 0 || signum > 64 {
+		wanted[id] = true
+	}
+	if signum < 0 || signum > 64 {
+		if len(n.ledger.here(wanted)) > 0 {
 			return nil, protocol.NewException("OSError", int64(22), "Invalid argument") // of kill(2)
 		}
-		if n.ledger.terminate(id, signum) {
-			n.cfg.Logger.Info(fmt.Sprintf("Terminating %s (%d)", printable(id), signum))
-			ended = append(ended, id)
-		}
+		wanted = nil
+	}
+	ended := n.ledger.terminate(wanted, signum)
+	for _, id := range ended {
+		n.cfg.Logger.Info(fmt.Sprintf("Terminating %s (%d)", printable(id), signum))
 	}
 	if len(ended) == 0 {
 		return okCommand("terminate: tasks unknown"), nil
@@ -169,7 +171,7 @@ func (n *Node) terminateStamped(headers *protocol.Object, signum int) map[string
 				found[h.Key] = append(found[h.Key], protocol.PythonRepr(v))
 			}
 		}
-		if len(found) == 0 || !n.ledger.terminate(s.task.ID, signum) {
+		if len(found) == 0 || len(n.ledger.terminate(map[string]bool{s.task.ID: true}, signum)) == 0 {
 			continue
 		}
 		n.cfg.Logger.Info(fmt.Sprintf("Terminating %s (%d)", printable(s.task.ID), signum))

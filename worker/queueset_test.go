@@ -15,8 +15,8 @@ import (
 	"github.com/stalkworker/stalk/transports/membroker"
 )
 
-// A breaker is a broker that closes the connection over the queue "bad" while it is told to, and refuses the queue
-// "refused".
+// A breaker is a broker that closes the connection over the queue "bad" while it is told to, refuses the queue
+// "refused" and does not answer about "slow".
 type breaker struct {
 	*membroker.Broker
 	breaking *bool
@@ -65,6 +65,8 @@ func (b breaker) object(queues []transports.Queue) error {
 	switch {
 	case named("refused"):
 		return fmt.Errorf("breaker: no: %w", transports.ErrRefused)
+	case named("slow"):
+		return context.DeadlineExceeded
 	case named("bad") && *b.breaking:
 		b.Cut()
 		return transports.ErrDisconnected
@@ -97,6 +99,11 @@ func TestAQueueThatBreaksConnectionsIsGivenUp(t *testing.T) {
 		synctest.Wait()
 		r.wantLog("cannot consume from a queue that remote control added; it is given up")
 		if got := c.ask("active_queues"); strings.Contains(got, "refused") || r.broker.Consumers("q") != 1 {
+			t.Errorf("active_queues = %s", got)
+		}
+		c.want("add_consumer", `{"ok": "add consumer slow"}`, arg("queue", "slow"))
+		pass(time.Minute)
+		if got := c.ask("active_queues"); strings.Contains(got, "slow") || r.broker.Consumers("q") != 1 {
 			t.Errorf("active_queues = %s", got)
 		}
 		breaking = false
