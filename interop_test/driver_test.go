@@ -173,6 +173,12 @@ func (s setup) python(t *testing.T, queue string) *session {
 // run executes Python; an exception fails the test. It returns what the code assigned to `value`.
 func (p *session) run(code string, args ...map[string]any) json.RawMessage {
 	p.t.Helper()
+	return p.runFor(2*time.Minute, code, args...)
+}
+
+// runFor is run for what may take longer.
+func (p *session) runFor(most time.Duration, code string, args ...map[string]any) json.RawMessage {
+	p.t.Helper()
 	select {
 	case a, ok := <-p.start(code, args...):
 		if !ok {
@@ -182,7 +188,7 @@ func (p *session) run(code string, args ...map[string]any) json.RawMessage {
 			p.t.Fatalf("python: %s\n%s", a.Error, numbered(code))
 		}
 		return a.Value
-	case <-time.After(2 * time.Minute):
+	case <-time.After(most):
 		p.t.Fatalf("python does not answer:\n%s", numbered(code))
 		return nil
 	}

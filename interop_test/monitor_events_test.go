@@ -134,7 +134,7 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 			Began, Ended float64
 			Tasks        map[string][4]string // node, state, result or exception ("" any), name
 		}
-		s.python(t, quick).value(`
+		told := s.python(t, quick).runFor(2*time.Minute+time.Duration(seconds)*time.Second, `
 			tasks, results, began = {}, [], time.time()
 			def put(task, state, told, queue, *args, **options):
 			    r = task.apply_async(*args, queue=queue, **options)
@@ -176,7 +176,10 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 			for r in results:
 			    wait(r.ready, 60)
 			value = {"Began": began, "Ended": time.time(), "Tasks": tasks}
-		`, &fed, map[string]any{"SLOW": slow, "OTHER": other, "NODES": nodes, "SECONDS": seconds})
+		`, map[string]any{"SLOW": slow, "OTHER": other, "NODES": nodes, "SECONDS": seconds})
+		if err := json.Unmarshal(told, &fed); err != nil {
+			t.Fatal(err)
+		}
 		m.do("scrape")
 		m.do(fmt.Sprintf("ready %d", len(fed.Tasks))) // events are later than results
 		busy.stop()
