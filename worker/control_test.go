@@ -359,3 +359,29 @@ func TestRevokedStampsCountForWhatWaitsAndWhatComes(t *testing.T) {
 		r.wantState("object", protocol.Success)
 	})
 }
+
+// TestACommandOfTheProgramMayUseTheWorkersOwn: Node.Run is the worker's table, checks of arguments included.
+func TestACommandOfTheProgramMayUseTheWorkersOwn(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) {
+			c.Control.Commands = map[string]Command{
+				"both": func(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
+					if _, err := n.Run(ctx, "add_consumer", args); err != nil {
+						return nil, err
+					}
+					return n.Run(ctx, "cancel_consumer", args)
+				},
+				"wrong": func(ctx context.Context, n *Node, args *protocol.Object) (any, error) {
+					return n.Run(ctx, "nosuch", args)
+				},
+			}
+		}, handlers.Func("double", double))
+		c := r.client()
+		c.want("both", `{"ok": "no longer consuming from extra"}`, arg("queue", "extra"))
+		c.want("both", `{"error": "TypeError(\"add_consumer() missing 1 required positional argument: 'queue'\")"}`)
+		c.want("wrong", `{"error": "KeyError('nosuch')"}`)
+		if got := c.ask("active_queues"); strings.Contains(got, "extra") {
+			t.Errorf("active_queues = %s", got)
+		}
+	})
+}

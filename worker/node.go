@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/stalkworker/stalk/handlers"
@@ -39,6 +40,16 @@ func (n *Node) Stats() Stats { return n.stats() }
 
 // Handlers are the tasks it serves.
 func (n *Node) Handlers() *handlers.Registry { return n.cfg.Handlers }
+
+// Run executes one of the worker's own commands, as a program's Command may want to: n.Run(ctx, "add_consumer", args).
+// args are not nil. The error of a command that there is not is a KeyError, as a client would see.
+func (n *Node) Run(ctx context.Context, command string, args *protocol.Object) (any, error) {
+	run, ok := commands()[command]
+	if !ok {
+		return nil, errUnknownCommand(command)
+	}
+	return run(ctx, n, args)
+}
 
 // rowOf is one task as inspect shows it (celery/worker/request.py, info): ten keys, always all of them. safe
 // asks for the reprs in place of the arguments.

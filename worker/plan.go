@@ -169,8 +169,9 @@ func retryPublish(j *job, m protocol.Message) step {
 	return publishStep{publishing: p, fallback: j.delivery.Queue}
 }
 
-// unfinished are the states a revocation may replace.
-var unfinished = []protocol.State{protocol.Pending, protocol.Received, protocol.Started, protocol.Retry, protocol.Progress, "REJECTED"}
+// unfinished are the states a revocation may replace. REVOKED is one of them: the command stored it without knowing
+// the task, and the task's own message brings its name and arguments.
+var unfinished = []protocol.State{protocol.Pending, protocol.Received, protocol.Started, protocol.Retry, protocol.Progress, protocol.Revoked, "REJECTED"}
 
 func planRevoked(cfg *Config, who publisherID, j *job, reason string, now time.Time) []step {
 	var steps []step

@@ -38,3 +38,12 @@ func TestTheSuitesTasksAreRight(t *testing.T) {
 		}
 	}
 }
+
+// TestTheSuitesControlCommandsAreThere: those of the suite's tasks.py, by name.
+func TestTheSuitesControlCommandsAreThere(t *testing.T) {
+	for _, name := range []string{"pidbox_reset_error", "schedule_add_then_cancel_consumer", "pending_operations_count"} {
+		if controlCommands()[name] == nil {
+			t.Errorf("no command %s", name)
+		}
+	}
+}
