@@ -45,6 +45,20 @@ func supervise(ctx context.Context, cfg worker.Config, p process, web *front) er
 		}
 	}
 	var then string // once tasks are ended
+	var told string // to systemd, of the end
+	ends := func() {
+		if stopping != nil {
+			return
+		}
+		state := "STOPPING=1"
+		if l.again { // systemd would kill after a while who says that he stops, and does not
+			state = "RELOADING=1"
+		}
+		if state != told {
+			told = state
+			p.notify(cfg.Logger, state)
+		}
+	}
 	for over := false; !over; {
 		select {
 		case sig := <-signals:
@@ -73,13 +87,14 @@ func supervise(ctx context.Context, cfg worker.Config, p process, web *front) er
 				cfg.Logger.Warn("stacks of all goroutines\n" + stacks())
 			case nothing:
 			}
+			ends()
 		case <-consuming:
 			consuming = nil
 			p.notify(cfg.Logger, "READY=1")
 		case <-stopping:
 			stopping = nil
 			l.stop(0) // unless a signal was first: remote control, or ctx
-			p.notify(cfg.Logger, "STOPPING=1")
+			ends()
 		case <-ending:
 			ending = nil
 			say(then)

@@ -160,7 +160,11 @@ func (w *Worker) run(ctx context.Context) error {
 		endTaking()
 	default:
 	}
-	for _, j := range w.calendar.drain() {
+	held := w.calendar.drain()
+	if len(held) > 0 {
+		w.log.Info(fmt.Sprintf("Restoring %d unacknowledged message(s)", len(held)))
+	}
+	for _, j := range held {
 		w.roster.task(func() { in.giveBack(j) })
 	}
 

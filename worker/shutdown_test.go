@@ -21,6 +21,7 @@ func TestHeldTasksGoBackAtShutdown(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.wantQueue("q", 1, 0)
+		r.wantLog("Restoring 1 unacknowledged message(s)")
 	})
 }
 
