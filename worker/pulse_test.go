@@ -14,6 +14,7 @@ import (
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/membroker"
 )
@@ -259,6 +260,111 @@ func TestTaskEventsOfEveryOutcome(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A fussy store takes no success.
+type fussy struct{ resultbackend.Backend }
+
+func (f fussy) Store(ctx context.Context, r resultbackend.Record) error {
+	if r.Result.Status == protocol.Success {
+		return fmt.Errorf("fussy: %w", resultbackend.ErrTooLarge)
+	}
+	return f.Backend.Store(ctx, r)
+}
+
+// TestEventsTellWhatTheCallerIsTold: an outcome that cannot be stored is a failure for monitors as well.
+func TestEventsTellWhatTheCallerIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, m := tellingRig(t, func(c *Config) { c.Results = fussy{c.Results} }, handlers.Func("double", double))
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
+		pass(time.Minute)
+		r.wantException("a", "BackendStoreError")
+		got := m.heard()
+		if diff := cmp.Diff([]string{"task-received", "task-started", "task-failed"}, types(got)); diff != "" {
+			t.Fatal(diff)
+		}
+		if exc := got[2].Text("exception"); !strings.HasPrefix(exc, "BackendStoreError('fussy: ") {
+			t.Errorf("exception %q", exc)
+		}
+	})
+}
+
+// TestEventsOfTasksThatGoBack: by their own wish, by a cold shutdown, and because nothing takes what must follow.
+func TestEventsOfTasksThatGoBack(t *testing.T) {
+	t.Run("requeued", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			first := true
+			r, m := tellingRig(t, nil, handlers.Func("t", func(context.Context, nothing) (int, error) {
+				if first {
+					first = false
+					return 0, &handlers.RejectError{Requeue: true}
+				}
+				return 1, nil
+			}))
+			r.send(protocol.Task{ID: "a", Name: "t", Args: args()})
+			pass(time.Minute)
+			got := m.heard()
+			want := []string{"task-received", "task-started", "task-rejected", "task-received", "task-started", "task-succeeded"}
+			if diff := cmp.Diff(want, types(got)); diff != "" {
+				t.Fatal(diff)
+			}
+			if back, _ := got[2].Fields.Get("requeue"); back != true {
+				t.Errorf("%+v", got[2])
+			}
+		})
+	})
+	t.Run("cold shutdown", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r, m := tellingRig(t, nil, handlers.Func("t", sleeper(time.Hour)))
+			r.send(protocol.Task{ID: "a", Name: "t", Args: args()})
+			pass(time.Second)
+			r.w.StopNow()
+			r.stop()
+			if diff := cmp.Diff([]string{"task-received", "task-started", "task-cancelled"}, types(m.heard())); diff != "" {
+				t.Error(diff)
+			}
+		})
+	})
+	t.Run("a retry that nothing takes", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			r, m := tellingRig(t, func(c *Config) { c.Events.Tasks = false }, handlers.Func("t", func(context.Context, nothing) (int, error) {
+				return 0, &handlers.RetryError{In: time.Hour}
+			}))
+			r.w.pulse.tasks.Store(true)
+			r.broker.Fail(membroker.Publish, -1, transports.ErrRefused)
+			r.send(protocol.Task{ID: "a", Name: "t", Args: args()})
+			pass(5 * time.Second)
+			r.broker.Fail(membroker.Publish, 0, nil)
+			pass(time.Minute)
+			r.broker.Fail(membroker.Publish, -1, transports.ErrRefused)
+			if got := types(m.heard()); slices.Contains(got, "task-rejected") {
+				t.Errorf("it did go out in the end, but: %v", got)
+			}
+		})
+	})
+}
+
+// TestEventsThatAreOffCostNothing: with nobody listening a hook is an atomic load.
+func TestEventsThatAreOffCostNothing(t *testing.T) {
+	reg, err := handlers.NewRegistry(handlers.Func("double", double))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := New(Config{Transport: membroker.New(), Handlers: reg})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j := &job{task: &protocol.Task{ID: "a", Name: "double"}, delivery: &transports.Delivery{Queue: "q"}}
+	out := outcome{kind: succeeded, value: strings.Repeat("x", 1<<20)}
+	if n := testing.AllocsPerRun(100, func() {
+		if w.pulse.tells(j) {
+			t.Fatal("on")
+		}
+		w.pulse.retried(j, out)
+		w.pulse.sent(transports.Publishing{})
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 

@@ -18,7 +18,7 @@ type roster struct {
 	rooms sync.WaitGroup // intake and calendar: who makes tasks
 	tasks sync.WaitGroup // one per job in flight
 	calls sync.WaitGroup // handlers; one that ignores its context may outlive Run
-	tells sync.WaitGroup // who sends events
+	tells sync.WaitGroup // who talks with monitors and other nodes; ends before the link, to leave nothing behind
 }
 
 func (r *roster) linking(f func()) { r.link.Go(f) }
@@ -129,21 +129,21 @@ func (w *Worker) run(ctx context.Context) error {
 	if !w.cfg.Control.Off {
 		w.roster.linking(func() { w.control.run(linked) })
 		w.roster.linking(func() { w.teller.run(linked) })
-		if !w.cfg.Events.NoMingle {
-			w.roster.linking(func() { w.mingle.run(linked) })
-		}
 	}
 	if w.autoscaler != nil {
 		w.roster.linking(func() { w.autoscaler.run(ctx) })
-	}
-	if !w.cfg.Events.NoGossip {
-		w.roster.linking(func() { w.gossip.run(linked) })
 	}
 	// Events go out until the last task has ended, while there is a connection: the link ends after them.
 	telling, endTelling := context.WithCancel(context.WithoutCancel(ctx))
 	defer endTelling()
 	w.roster.telling(func() { w.pulse.run(telling) })
 	w.roster.telling(func() { w.pulse.heart(telling) })
+	if !w.cfg.Control.Off && !w.cfg.Events.NoMingle {
+		w.roster.telling(func() { w.mingle.run(telling) })
+	}
+	if !w.cfg.Events.NoGossip {
+		w.roster.telling(func() { w.gossip.run(telling) })
+	}
 	if w.state != nil {
 		w.roster.linking(func() { w.state.run(linked) })
 	}

@@ -80,7 +80,9 @@ func (c *conn) subscribe(ctx context.Context, f transports.Fanout) (*subscriptio
 	c.t.mu.Lock()
 	c.t.fanouts[f.Exchange] = true
 	c.t.mu.Unlock()
-	if f.Queue != "" {
+	// Delivery does not look the member up. Queues of events have a new name each time: nobody asks for them, and the
+	// members of those that died would stay for ever.
+	if f.Queue != "" && f.Type != "topic" {
 		q := transports.Queue{Name: f.Queue, Exchange: f.Exchange, Type: "fanout", RoutingKey: f.RoutingKey}
 		table, _ := c.t.set.bindingKeys(f.Exchange)
 		if err := c.outcomeIn(ctx, "binding", c.main.SAdd(ctx, table, c.t.set.bindingMember(q)).Err()); err != nil {

@@ -622,6 +622,24 @@ func TestEventsGoToKombusChannel(t *testing.T) {
 	}
 }
 
+// A queue of events has a new name at each start: nothing of it may stay.
+func TestSubscriptionToATopicWritesNothing(t *testing.T) {
+	r := newRig(t)
+	c := r.connect(r.transport(nil))
+	s, err := c.Subscribe(r.ctx, transports.Fanout{Exchange: "celeryev", Type: "topic", RoutingKey: "worker.#", Queue: "celeryev.1", Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.publish(c, transports.Publishing{Exchange: "celeryev", RoutingKey: "worker.online", Broadcast: true, Message: message("up")})
+	if m, err := s.Next(r.ctx); err != nil || m.Properties.CorrelationID != "up" {
+		t.Errorf("Next: %+v, %v", m, err)
+	}
+	if keys := r.raw.Keys(r.ctx, r.prefix+"*").Val(); len(keys) > 0 {
+		t.Errorf("keys %q were written", keys)
+	}
+	r.settle(s.Close())
+}
+
 // Killing every socket at any moment may neither lose nor double a message.
 func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
 	r := newRig(t)
