@@ -284,7 +284,7 @@ func TestEventsTellWhatTheCallerIsTold(t *testing.T) {
 		if diff := cmp.Diff([]string{"task-received", "task-started", "task-failed"}, types(got)); diff != "" {
 			t.Fatal(diff)
 		}
-		if exc := got[2].Text("exception"); !strings.HasPrefix(exc, "BackendStoreError('fussy: ") {
+		if exc := got[2].Text("exception"); !strings.HasPrefix(exc, "BackendStoreError('worker: the result cannot be stored as it is: fussy") {
 			t.Errorf("exception %q", exc)
 		}
 	})

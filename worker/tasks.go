@@ -120,13 +120,13 @@ func (in *intake) settleWith(j *job, steps []step) {
 // settleNow performs the steps and lets the job go; it holds a place in the settling window.
 func (in *intake) settleNow(j *job, steps []step) {
 	safe := in.w.settler.perform(in.settle, j, steps)
+	j.unsafe = !safe // whose message goes back by its own wish has had its outcome all the same
 	// A run whose message goes back has settled nothing: when its delivery was lost, the copy that waits for its end
 	// is the only one, and must run.
 	safe = safe && !slices.Contains(steps, step(rejectStep{requeue: true}))
 	if safe && j.done && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(j.task.ID, time.Now())
 	}
-	j.unsafe = !safe
 	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe)
