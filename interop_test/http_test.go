@@ -107,14 +107,14 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 			ends(fail.apply_async(("x", "ValueError"), queue=Q), ValueError)
 			ends(fail.apply_async(("x", "KeyError"), queue=Q), KeyError)
 			ends(retry.apply_async((2, 0), queue=Q))
-			ends(add.apply_async((1,), queue=Q, expires=-10), TaskRevokedError)
+			ends(add.apply_async((1,), queue=Q, countdown=1.5, expires=1), TaskRevokedError)
 			ends(current_app.send_task("nobody.serves.this", queue=Q), NotRegistered)
 		`)
 		labels := func(name, more string) string {
 			return fmt.Sprintf(`{name="%s",hostname="test",%squeue_name="%s"}`, name, more, queue)
 		}
 		want := map[string]float64{
-			"celery_task_received_total" + labels("demo.add", ""):                        7,
+			"celery_task_received_total" + labels("demo.add", ""):                        8,
 			"celery_task_started_total" + labels("demo.add", ""):                         7,
 			"celery_task_succeeded_total" + labels("demo.add", ""):                       7,
 			"celery_task_revoked_total" + labels("demo.add", ""):                         1,
@@ -232,4 +232,71 @@ func TestReadinessFollowsTheBroker(t *testing.T) {
 			w.stop()
 		})
 	}
+}
+
+// TestMetricsAgreeWithTheEvents: what celery-exporter makes of the events is what /metrics says.
+func TestMetricsAgreeWithTheEvents(t *testing.T) {
+	onMonitored(t, []string{"celery"}, func(t *testing.T, s setup) {
+		if celeryInstead {
+			t.Skip("Celery's worker serves no metrics")
+		}
+		s = s.with("event_exchange", unique("events")).with("task_acks_on_failure", false)
+		queue := unique("agree")
+		m := s.startMonitor(t)
+		w := s.stalk(t, queue, "-E", "--http", "127.0.0.1:0")
+		web := w.web()
+		var ids []string
+		s.python(t, queue).value(`
+			from celery import current_app
+			sent = [add.apply_async((i,), queue=Q) for i in range(20)]
+			sent += [fail.apply_async(("x", "KeyError"), queue=Q) for i in range(3)]
+			sent += [fail.apply_async(("x", "ValueError"), queue=Q) for i in range(2)]
+			sent += [retry.apply_async((2, 0), queue=Q), add.apply_async((1,), queue=Q, countdown=1.5, expires=1)]
+			sent += [sleep.apply_async((0.2,), queue=Q, countdown=0.5), current_app.send_task("nobody.knows", queue=Q)]
+			nap = progress.apply_async((600, 0.1), queue=Q)
+			wait(lambda: nap.state == "PROGRESS", 40)
+			current_app.control.revoke(nap.id, terminate=True)
+			sent.append(nap)
+			for r in sent:
+				wait(r.ready, 60)
+			value = [r.id for r in sent]
+		`, &ids, nil)
+		m.do(fmt.Sprintf("ready %d", len(ids)))
+		// The counts and the events are made at the same moment; the events are on their way for a while.
+		got := scrape(t, web)
+		r := m.end()
+
+		counted := map[string]int{}
+		exceptions := map[string]int{}
+		metric := regexp.MustCompile(`^celery_task_(\w+)_total\{name="([^"]*)",hostname="test",(?:exception="(\w*)",)?queue_name="` + queue + `"\}$`)
+		for key, n := range got {
+			if p := metric.FindStringSubmatch(key); p != nil && n > 0 && p[1] != "sent" {
+				name := p[2]
+				if name == "unknown" {
+					name = "None" // which an event without a name before it is to the exporter
+				}
+				counted["task-"+p[1]+" "+name] += int(n)
+				if p[1] == "failed" {
+					exceptions[name+" "+p[3]] += int(n)
+				}
+			}
+		}
+		if len(counted) < 12 {
+			t.Errorf("counted only %v", counted)
+		}
+		if !maps.Equal(counted, r.Exporter.Counts) {
+			t.Errorf("/metrics  %v\nexporter %v", counted, r.Exporter.Counts)
+		}
+		if !maps.Equal(exceptions, r.Exporter.Exceptions) {
+			t.Errorf("exceptions: /metrics %v, exporter %v", exceptions, r.Exporter.Exceptions)
+		}
+		for _, name := range []string{"demo.add", "demo.sleep", "demo.retry"} {
+			ours := got[fmt.Sprintf(`celery_task_runtime_sum{name="%s",hostname="test",queue_name="%s"}`, name, queue)]
+			theirs := r.Exporter.Runtime[name+" test "+queue]
+			if theirs == 0 || ours < theirs*.99-1e-4 || ours > theirs*1.01+1e-4 {
+				t.Errorf("runtime of %s: /metrics %v s, exporter %v s", name, ours, theirs)
+			}
+		}
+		w.stop()
+	})
 }
