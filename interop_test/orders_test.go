@@ -61,9 +61,9 @@ func TestRateLimitByRemote(t *testing.T) {
 			p.run(`
 				order("rate_limit", task_name="demo.add", rate_limit="6/h")
 				waiting = [add.apply_async((k,), queue=Q) for k in range(8)]
-				wait(lambda: waiting[0].ready())
+				wait(lambda: any(r.ready() for r in waiting)) # whichever slot was faster
 				time.sleep(0.5)
-				assert [r.ready() for r in waiting[1:]] == [False] * 7
+				assert [r.ready() for r in waiting].count(True) == 1
 				order("rate_limit", task_name="demo.add", rate_limit=None)
 				assert [r.get(timeout=10) for r in waiting] == list(range(1, 9))
 			`)
@@ -277,7 +277,7 @@ func TestTerminateByRemote(t *testing.T) {
 			assert app.control.terminate(sent[1].id, signal="SIGKILL", destination=[NODE], reply=True, timeout=5) == [{NODE: {"ok": "terminate: " + sent[1].id}}]
 			raises("TaskRevokedError", "terminated", sent[1].get, timeout=40)
 			wait(lambda: i.active()[NODE] == [])
-			assert sorted(i.revoked()[NODE]) == sorted(r.id for r in sent)
+			assert {r.id for r in sent} <= set(i.revoked()[NODE]) # which has those of its neighbours, too
 			assert order("revoke", task_id="none", terminate=True) == {"ok": "terminate: tasks unknown"}
 			assert order("revoke", task_id="none", terminate=True, signal="BOGUS") == {"error": "AttributeError(\"module 'signal' has no attribute 'SIGBOGUS'\")"}
 			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
@@ -360,7 +360,7 @@ func TestReadOnlyByRemote(t *testing.T) {
 				assert got == {"error": "PermissionError('remote control of %s is read-only: %s is refused')" % (NODE, name)}, got
 			assert r.get(timeout=40) == 3
 			assert i.ping() == {NODE: {"ok": "pong"}}
-			assert len(i.stats()[NODE]["pool"]["processes"]) == 2 and i.revoked()[NODE] == []
+			assert len(i.stats()[NODE]["pool"]["processes"]) == 2 and r.id not in i.revoked()[NODE]
 		`)
 		w.stop()
 	})
