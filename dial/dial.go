@@ -5,6 +5,8 @@
 package dial
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -50,7 +52,11 @@ func Broker(url string, o BrokerOptions) (transports.Transport, error) {
 					log.Info("queue is being consumed again", "queue", queue)
 					return
 				}
-				log.Warn("queue cannot be consumed yet; trying again", "queue", queue, "err", err)
+				level := slog.LevelWarn
+				if errors.Is(err, transports.ErrRefused) { // somebody must act: it will not be otherwise by itself
+					level = slog.LevelError
+				}
+				log.Log(context.Background(), level, "queue cannot be consumed yet; trying again", "queue", queue, "err", err)
 			},
 		}))
 	case "redis", "rediss", "redis+socket", "sentinel":

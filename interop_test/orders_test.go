@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/stalkworker/stalk/internal/testservers"
 )
 
 // These tests give the orders of remote control as Django code does (app.control) and measure that they take effect.
@@ -182,6 +184,7 @@ func TestQueuesThatTheBrokerRefuses(t *testing.T) {
 		for _, why := range []string{"ACCESS_REFUSED", "PRECONDITION_FAILED", "RESOURCE_LOCKED"} {
 			w.waitLog(why)
 		}
+		w.waitLog("ERROR/MainProcess] queue cannot be consumed yet; trying again")
 		// An exchange type of a plugin that is not there ends the connection. It is given up after a few.
 		p.run(`order("add_consumer", queue=BAD + "-plugin", exchange_type="x-no-such-plugin")`)
 		w.waitLog("it is given up")
@@ -195,6 +198,55 @@ func TestQueuesThatTheBrokerRefuses(t *testing.T) {
 		}
 		w.stop()
 	}, onRabbitMQ)
+}
+
+// TestAnswersWhileEverySlotIsBusyAndTheStoreIsAway: order() fails when an answer takes a second.
+func TestAnswersWhileEverySlotIsBusyAndTheStoreIsAway(t *testing.T) {
+	for name, broker := range map[string]func() setup{"redis": onRedis, "rabbitmq": onRabbitMQ} {
+		t.Run(name, func(t *testing.T) {
+			need(t)
+			t.Parallel()
+			if celeryInstead {
+				t.Skip("Celery's worker waits for its result store")
+			}
+			store := testservers.Redis(t)
+			s := broker()
+			s.backend = store.URL
+			queue := unique("busy")
+			w := s.stalk(t, queue)
+			p := s.orders(t, w, queue)
+			p.run(`
+				running = [sleep.apply_async((60,), queue=Q) for _ in range(2)]
+				held = add.apply_async((1,), queue=Q, countdown=3600)
+				wait(lambda: len(i.active()[NODE]) == 2)
+			`)
+			if err := store.Stop(); err != nil {
+				t.Fatal(err)
+			}
+			p.run(`
+				for _ in range(3):
+					for name in ("ping", "active", "reserved", "scheduled", "registered", "revoked", "stats", "conf", "active_queues", "clock", "report", "memsample"):
+						order(name)
+					order("revoke", task_id=["a%d" % k for k in range(50)])
+				assert order("revoke", task_id=running[0].id, terminate=True) == {"ok": "terminate: " + running[0].id}
+				wait(lambda: len(i.active()[NODE]) <= 2) # told as soon as the store is back
+				order("pool_grow")
+				order("add_consumer", queue=Q + "-more")
+				order("cancel_consumer", queue=Q + "-more")
+				order("ping")
+			`)
+			if err := store.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			p.run(`
+				wait(lambda: [AsyncResult(x).state for x in ("a0", "a49", running[0].id)] == ["REVOKED"] * 3, 40)
+				order("revoke", task_id=running[1].id, terminate=True)
+				forget(Q + "-more")
+			`)
+			w.stop()
+			p.run(`forget(Q)`)
+		})
+	}
 }
 
 func TestPoolByRemote(t *testing.T) {
