@@ -54,14 +54,18 @@ func TestFlowersButtons(t *testing.T) {
 			active = lambda: [row["id"] for row in ask("active")]
 			def busy(n):
 			    "As many tasks run at once as there should be slots, and no more."
-			    naps = [sleep.apply_async((1.5,), queue=Q) for _ in range(n + 1)]
-			    wait(lambda: len(active()) == n, 20)
+			    naps = [sleep.apply_async((NAP,), queue=Q) for _ in range(n + 1)]
+			    wait(lambda: len(active()) == n, 30)
 			    time.sleep(0.2)
 			    assert len(active()) == n, active()
-			    assert [r.get(timeout=40) for r in naps] == [1.5] * (n + 1)
+			    if NAP > 10:
+			        app.control.revoke([r.id for r in naps], terminate=True, destination=[NODE])
+			        wait(lambda: not active())
+			    else: # Python's pool may hang when it shrinks right after processes of it were ended
+			        assert [r.get(timeout=40) for r in naps] == [NAP] * (n + 1)
 			    assert slots() == n, slots()
 			assert slots() == 2
-		`, map[string]any{"NODE": b.node})
+		`, map[string]any{"NODE": b.node, "NAP": map[bool]int{false: 60, true: 3}[celeryInstead]})
 		f.showsEvents(p)
 
 		b.worker("pool")
@@ -106,7 +110,7 @@ func TestFlowersButtons(t *testing.T) {
 			for r in [echo.apply_async((n,), queue=Q) for n in range(5)]:
 			    r.get(timeout=40)
 			took = time.monotonic() - began # one at once, four more in two seconds
-			assert 1.5 < took < 6, took
+			assert 1.5 < took < 20, took
 		`)
 		b.fill("tr:has(#task-timeout-soft-demo\\.burn) td:nth-child(3) input", "1")
 		b.press("#task-timeout-soft-demo\\.burn", "time limits set successfully")
@@ -174,7 +178,7 @@ func TestFlowersButtons(t *testing.T) {
 		}
 		b.open(f.url + "/task/" + id)
 		b.screenshot("flower-" + s.name + "-task")
-		b.open(f.url + "/tasks")
+		b.open(f.url + "/tasks?worker=" + url.QueryEscape(b.node))
 		b.wait(fmt.Sprintf(`document.querySelector("#tasks-table").textContent.includes(%q)`, id))
 		b.screenshot("flower-" + s.name + "-tasks")
 		b.open(f.url + "/broker")

@@ -193,7 +193,7 @@ func (f *flower) clean() {
 func TestFlowerShowsANode(t *testing.T) {
 	onMonitored(t, []string{"flower"}, func(t *testing.T, s setup) {
 		queue, other := unique("flower"), unique("flower")
-		w, neighbour := s.watched(t, queue), s.startNeighbour(t, other)
+		w, neighbour := s.watched(t, queue), s.startNeighbour(t, other, "-E")
 		w.waitReady()
 		f := s.startFlower(t)
 		neighbour.waitReady()
@@ -238,9 +238,10 @@ func TestFlowerShowsANode(t *testing.T) {
 			if len(got.Load) != 3 || got.Load[0] < 0 || got.Load[0] > 1000 {
 				t.Errorf("load = %v", got.Load)
 			}
-			if got := f.row(neighbour.name + "@test"); got == nil || !got.Status || got.Succeeded != 1 || got.Software != "py-celery" {
-				t.Errorf("the neighbour is shown as %+v", got)
-			}
+			f.until("the Python neighbour", func() bool {
+				got := f.row(neighbour.name + "@test")
+				return got != nil && got.Status && got.Succeeded == 1 && got.Software == "py-celery"
+			})
 			if page := f.page("/workers"); !strings.Contains(page, node) {
 				t.Errorf("the workers page does not name %s:\n%s", node, page)
 			}
@@ -317,16 +318,20 @@ func TestFlowerShowsANode(t *testing.T) {
 		})
 		t.Run("api", func(t *testing.T) {
 			var nodes map[string]map[string]json.RawMessage
-			if !f.json("/api/workers?refresh=1", &nodes) {
-				t.Fatal("no /api/workers")
-			}
-			for _, name := range []string{node, neighbour.name + "@test"} {
-				for _, key := range []string{"stats", "active_queues", "registered", "conf"} {
-					if nodes[name][key] == nil {
-						t.Errorf("/api/workers has no %s of %s", key, name)
+			f.until("both nodes in /api/workers", func() bool { // the Python one may be slow to answer
+				nodes = nil
+				if !f.json("/api/workers?refresh=1", &nodes) {
+					t.Fatal("no /api/workers")
+				}
+				for _, name := range []string{node, neighbour.name + "@test"} {
+					for _, key := range []string{"stats", "active_queues", "registered", "conf"} {
+						if nodes[name][key] == nil {
+							return false
+						}
 					}
 				}
-			}
+				return true
+			})
 			nodes = nil
 			if !f.json("/api/workers?refresh=1&workername="+url.QueryEscape(node), &nodes) {
 				t.Fatal("no /api/workers of the node")

@@ -76,8 +76,8 @@ monitors() {
     have "$browser" && break
     browser=''
   done
-  # Chromium without its window: a third of the packages.
-  [ -n "$browser" ] || apt_install chromium-headless-shell
+  # Chromium without its window needs fewer packages; not every release has it.
+  [ -n "$browser" ] || (apt_install chromium-headless-shell) || apt_install chromium
   venv
   want="$(cat "$dir/.stamp") $(cksum <"$requirements")"
   [ "$(cat "$dir/.stamp-monitors" 2>/dev/null)" != "$want" ] || return 0
