@@ -94,6 +94,7 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"a state file nobody can name", nil, "worker --demo -b redis:// -S /tmp/%q.state", "--statedb: unknown format %q"},
 		{"an autoscaler that shrinks too fast", []string{"AUTOSCALE_KEEPALIVE=0"}, "worker --demo -b redis:// --autoscale 3", "AUTOSCALE_KEEPALIVE: want seconds, more than 0"},
 		{"too many numbers", nil, "worker --demo -b redis:// --autoscale 1,2,3", "expected two comma separated integers or one integer, got 3"},
+		{"a rate nobody can keep", []string{"CELERY_TASK_DEFAULT_RATE_LIMIT=5/y"}, "worker --demo -b redis://", `task_default_rate_limit: handlers: rate "5/y": unknown unit "y"`},
 		{"a user id by a setting", []string{"CELERY_WORKER_UID=www"}, "worker --demo -b redis://", "start it as that user"},
 		{"heartbeats that go back", nil, "worker --demo -b redis:// --heartbeat-interval -1", "--heartbeat-interval -1: want seconds"},
 		{"unknown broker scheme", nil, "worker --demo -b sqs://", `scheme "sqs" is not one of amqp`},

@@ -69,6 +69,12 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.IgnoreResult = s.flag("task_ignore_result", false)
 	cfg.StoreErrors = s.flag("task_store_errors_even_if_ignored", false)
 	cfg.Extended = s.flag("result_extended", false)
+	if rate, ok := s.get("task_default_rate_limit"); ok {
+		cfg.Rate = fmt.Sprint(rate) // a bare number is per second
+		if _, err := handlers.ParseRate(cfg.Rate); err != nil {
+			try(fmt.Errorf("%s: task_default_rate_limit: %w", s.source["task_default_rate_limit"], err))
+		}
+	}
 	cfg.NoRates = s.flag("worker_disable_rate_limits", false)
 	if late := s.maybe("task_acks_late"); late != nil && !*late {
 		log.Info("task_acks_late is false: Stalk acknowledges late all the same, unless a handler asks for EarlyAck")

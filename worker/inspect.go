@@ -176,7 +176,8 @@ func (n *Node) attribute(h handlers.Handler, item string) (string, bool) {
 		if ordered, ok := n.limiter.ordered(h.Name()); ok {
 			return pythonText(ordered), ordered != nil
 		}
-		return o.Rate, o.Rate != ""
+		rate := cmp.Or(o.Rate, cfg.Rate)
+		return rate, rate != ""
 	case "max_retries":
 		n, unlimited := o.Retry.Limit()
 		return strconv.Itoa(n), !unlimited

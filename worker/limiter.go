@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"math"
 	"sync"
 	"time"
@@ -25,11 +26,12 @@ type bucket struct {
 	generation int           // counts the rates
 }
 
-func newLimiter(r *handlers.Registry) *limiter {
+// newLimiter gives each task its own rate, or else that of the worker.
+func newLimiter(r *handlers.Registry, otherwise string) *limiter {
 	l := &limiter{buckets: map[string]*bucket{}, texts: map[string]protocol.Value{}}
 	for h := range r.All() {
-		// A rate that cannot be read was refused by NewRegistry.
-		if perSecond, err := handlers.ParseRate(h.Options().Rate); err == nil && perSecond > 0 {
+		// A rate that cannot be read was refused by NewRegistry, or by New.
+		if perSecond, err := handlers.ParseRate(cmp.Or(h.Options().Rate, otherwise)); err == nil && perSecond > 0 {
 			l.buckets[h.Name()] = &bucket{gap: gapOf(perSecond)}
 		}
 	}

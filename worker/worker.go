@@ -58,6 +58,7 @@ type Config struct {
 	IgnoreResult bool          // task_ignore_result, when neither message nor handler says
 	StoreErrors  bool          // task_store_errors_even_if_ignored
 	Extended     bool          // result_extended
+	Rate         string        // task_default_rate_limit, of tasks without a rate of their own; "": none
 	NoRates      bool          // worker_disable_rate_limits
 
 	Routes          *canvas.Routes                 // where follow-ups go; nil: their own queue option, else "celery"
@@ -146,7 +147,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	// A stamp may be revoked long before the task that bears it comes: it then counts as revoked by its id.
 	w.ledger = newLedger(func(t *protocol.Task) { w.revoked.note(t, time.Now()) })
-	w.limiter = newLimiter(w.cfg.Handlers)
+	w.limiter = newLimiter(w.cfg.Handlers, cfg.Rate)
 	w.who = newPublisherID(cfg.Node)
 	clock := newClock()
 	w.meter = newMeter(&w.cfg)
@@ -194,6 +195,9 @@ func (c Config) withDefaults() (Config, error) {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
+	}
+	if _, err := handlers.ParseRate(c.Rate); err != nil {
+		bad("Rate: %v", err)
 	}
 	for _, f := range c.Control.faults() {
 		bad("%s", f)

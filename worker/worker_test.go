@@ -143,9 +143,34 @@ func TestRateLimitSpreadsTheRuns(t *testing.T) {
 	})
 }
 
+// The worker's rate (task_default_rate_limit) is for tasks without one of their own, each for itself.
+func TestDefaultRateLimit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		began, ran := time.Now(), map[string][]time.Duration{}
+		task := func(name string) handlers.Handler {
+			return handlers.Func(name, func(context.Context, nothing) (int, error) {
+				ran[name] = append(ran[name], time.Since(began).Round(time.Second))
+				return 0, nil
+			})
+		}
+		r := startRig(t, func(c *Config) { c.Rate = "6/m" }, task("a"), task("b"), task("own").With(handlers.Options{Rate: "20/m"}))
+		for i := range 3 {
+			for _, name := range []string{"a", "b", "own"} {
+				r.send(protocol.Task{ID: fmt.Sprint(name, i), Name: name})
+			}
+		}
+		pass(time.Minute)
+		for name, gap := range map[string]time.Duration{"a": 10, "b": 10, "own": 3} {
+			if want := []time.Duration{0, gap * time.Second, 2 * gap * time.Second}; !slices.Equal(ran[name], want) {
+				t.Errorf("%s ran at %v, want %v", name, ran[name], want)
+			}
+		}
+	})
+}
+
 func TestNewNamesEveryMistake(t *testing.T) {
-	_, err := New(Config{Concurrency: -1, Settle: -1, Queues: []transports.Queue{{Name: "a"}, {Name: "a"}, {}}})
-	for _, part := range []string{"Transport is required", "Handlers is required", "Concurrency is -1", "Settle is", `"a" twice`, "without a name"} {
+	_, err := New(Config{Concurrency: -1, Rate: "5/y", RevokesMax: -1, Settle: -1, Queues: []transports.Queue{{Name: "a"}, {Name: "a"}, {}}})
+	for _, part := range []string{"Transport is required", "Handlers is required", "Concurrency is -1", "RevokesMax is -1", `Rate: handlers: rate "5/y"`, "Settle is", `"a" twice`, "without a name"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("New = %v, want it to say %q", err, part)
 		}
