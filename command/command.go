@@ -155,9 +155,10 @@ func commands(g Program, p process) []*cli.Command {
 	return all
 }
 
-// onUsageError tells c and what is below it what to do about a mistake in its flags.
+// onUsageError tells c and what is below it what to do about a mistake in its flags. The help command, one variable of
+// urfave/cli for all that run in a process, is left out: --help is there.
 func onUsageError(c *cli.Command, wrong cli.OnUsageErrorFunc) {
-	c.OnUsageError = wrong
+	c.OnUsageError, c.HideHelpCommand = wrong, true
 	for _, sub := range c.Subcommands {
 		onUsageError(sub, wrong)
 	}

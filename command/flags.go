@@ -58,10 +58,10 @@ func workerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
 	}
 	flags = append(flags, httpFlags()...)
-	for _, m := range meaningless {
+	for _, m := range meaningless() {
 		flags = append(flags, m.flag)
 	}
-	for _, r := range refused {
+	for _, r := range refused() {
 		flags = append(flags, r.flag)
 	}
 	return flags
@@ -70,47 +70,53 @@ func workerFlags() []cli.Flag {
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
 var ownFlags = []string{"log-json", "grace", "remote-control", "serve", "alias", "demo", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
-// meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line. want
-// are the values it may have; nil is any.
-var meaningless = []struct {
+type meaninglessFlag struct {
 	flag cli.Flag
 	why  string
-	want []string
-}{
-	{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines", []string{"prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"}},
-	{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes", []string{"fork", "spawn"}},
-	{&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}}, "the first free slot takes the next task in any case, which is fair", []string{"default", "fair"}},
-	{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes", nil},
-	{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes", nil},
-	{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import", nil},
-	{&cli.StringFlag{Name: "schedule-filename", Aliases: []string{"s", "schedule"}}, "there is no beat here", nil},
-	{&cli.StringFlag{Name: "scheduler"}, "there is no beat here", nil},
-	{&cli.StringFlag{Name: "executable"}, "there is no Python to start", nil},
+	want []string // the values it may have; nil: any
+}
+
+type refusedFlag struct {
+	flag    cli.Flag
+	setting string // that asks for the same; "": none
+	do      string
+}
+
+// meaningless are Celery's worker flags that change nothing here, and why. Giving one prints one line.
+func meaningless() []meaninglessFlag {
+	return []meaninglessFlag{
+		{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines", []string{"prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"}},
+		{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes", []string{"fork", "spawn"}},
+		{&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}}, "the first free slot takes the next task in any case, which is fair", []string{"default", "fair"}},
+		{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes", nil},
+		{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes", nil},
+		{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import", nil},
+		{&cli.StringFlag{Name: "schedule-filename", Aliases: []string{"s", "schedule"}}, "there is no beat here", nil},
+		{&cli.StringFlag{Name: "scheduler"}, "there is no beat here", nil},
+		{&cli.StringFlag{Name: "executable"}, "there is no Python to start", nil},
+	}
 }
 
 // refused are Celery's worker flags that would do something else than their user expects, and what to do instead.
-// The settings named are those that ask for the same.
-var refused = []struct {
-	flag    cli.Flag
-	setting string
-	do      string
-}{
-	{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "", "run celery beat as a process of its own"},
-	{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "", "let systemd, a container or nohup run it in the background"},
-	{&cli.StringFlag{Name: "uid"}, "worker_uid", "start it as that user"},
-	{&cli.StringFlag{Name: "gid"}, "worker_gid", "start it as that group"},
-	{&cli.StringFlag{Name: "umask"}, "worker_umask", "set the umask before starting it"},
+func refused() []refusedFlag {
+	return []refusedFlag{
+		{&cli.BoolFlag{Name: "beat", Aliases: []string{"B"}}, "", "run celery beat as a process of its own"},
+		{&cli.BoolFlag{Name: "detach", Aliases: []string{"D"}}, "", "let systemd, a container or nohup run it in the background"},
+		{&cli.StringFlag{Name: "uid"}, "worker_uid", "start it as that user"},
+		{&cli.StringFlag{Name: "gid"}, "worker_gid", "start it as that group"},
+		{&cli.StringFlag{Name: "umask"}, "worker_umask", "set the umask before starting it"},
+	}
 }
 
 // checkFlags refuses what cannot be had and returns a line for each flag that changes nothing.
 func checkFlags(c *cli.Context) (notes []string, err error) {
-	for _, r := range refused {
+	for _, r := range refused() {
 		name := r.flag.Names()[0]
 		if _, isBool := r.flag.(*cli.BoolFlag); isSet(c, name) && (!isBool || c.Bool(name)) {
 			return nil, usageError{fmt.Errorf("--%s is not offered here: %s", name, r.do)}
 		}
 	}
-	for _, m := range meaningless {
+	for _, m := range meaningless() {
 		name := m.flag.Names()[0]
 		if !isSet(c, name) {
 			continue

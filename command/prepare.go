@@ -34,12 +34,12 @@ func prepare(c *cli.Context, environ []string) (s *settings, notes []string, err
 	if err := s.override(c.Args().Slice()); err != nil {
 		return nil, nil, usageError{err}
 	}
-	for _, r := range refused {
+	for _, r := range refused() {
 		if v, ok := s.values[r.setting]; ok && v != nil {
 			return nil, nil, usageError{fmt.Errorf("%s: %s is not offered here: %s", s.source[r.setting], r.setting, r.do)}
 		}
 	}
-	for _, m := range meaningless { // a line was printed already
+	for _, m := range meaningless() { // a line was printed already
 		if name := m.flag.Names()[0]; isSet(c, name) {
 			s.read["worker_"+strings.ReplaceAll(name, "-", "_")] = true
 		}

@@ -153,7 +153,7 @@ func TestDefaultRateLimit(t *testing.T) {
 				return 0, nil
 			})
 		}
-		r := startRig(t, func(c *Config) { c.Rate = "6/m" }, task("a"), task("b"), task("own").With(handlers.Options{Rate: "20/m"}))
+		r := startRig(t, func(c *Config) { c.Rate, c.Prefetch = "6/m", 20 }, task("a"), task("b"), task("own").With(handlers.Options{Rate: "20/m"}))
 		for i := range 3 {
 			for _, name := range []string{"a", "b", "own"} {
 				r.send(protocol.Task{ID: fmt.Sprint(name, i), Name: name})
