@@ -46,6 +46,7 @@ func (p process) watch() (signals <-chan os.Signal, end func()) {
 		wanted = append(wanted, sigDump)
 	}
 	signal.Notify(c, wanted...)
+	signal.Ignore(syscall.SIGPIPE) // whoever reads our log may end before us
 	return c, func() { signal.Stop(c) }
 }
 

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 // purgeFirst is --purge: what waits in the queues of the worker is deleted before it takes anything. It waits for
 // the broker as the worker would.
 func purgeFirst(ctx context.Context, cfg worker.Config, log *slog.Logger, p process) error {
-	conn, err := connectFirst(ctx, cfg.Transport, log, p.signals)
+	conn, err := connectFirst(ctx, cfg.Transport, cfg.Connection, log, p.signals)
 	if err != nil {
 		return err
 	}
@@ -42,9 +43,14 @@ func purgeFirst(ctx context.Context, cfg worker.Config, log *slog.Logger, p proc
 	return nil
 }
 
-// connectFirst dials until it succeeds, ctx ends, a signal comes, or the broker refuses our credentials.
-func connectFirst(ctx context.Context, t transports.Transport, log *slog.Logger, signals <-chan os.Signal) (transports.Conn, error) {
+// connectFirst dials until it succeeds, ctx ends, a signal comes, the broker refuses our credentials, or policy lets it
+// try no more.
+func connectFirst(ctx context.Context, t transports.Transport, policy worker.Connection, log *slog.Logger, signals <-chan os.Signal) (transports.Conn, error) {
 	const first, most = 2 * time.Second, 30 * time.Second // kombu's steps
+	retries := cmp.Or(policy.Retries, 100)                // negative: without end
+	if retry := policy.RetryAtStart; retry != nil && !*retry || retry == nil && policy.NoRetry {
+		retries = 0
+	}
 	for wait := first; ; wait = min(wait+first, most) {
 		dialling, cancel := context.WithTimeout(ctx, 10*time.Second)
 		conn, err := t.Connect(dialling)
@@ -52,9 +58,10 @@ func connectFirst(ctx context.Context, t transports.Transport, log *slog.Logger,
 		switch {
 		case err == nil:
 			return conn, nil
-		case ctx.Err() != nil || errors.Is(err, transports.ErrCredentials):
+		case ctx.Err() != nil || errors.Is(err, transports.ErrCredentials) || retries == 0:
 			return nil, fmt.Errorf("--purge: %w", err)
 		}
+		retries--
 		log.Error(fmt.Sprintf("purge: Connection error: %v. Trying again in %.2f seconds...", err, wait.Seconds()))
 		timer := time.NewTimer(wait)
 		select {

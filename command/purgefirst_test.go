@@ -44,4 +44,8 @@ func TestPurgeEmptiesTheWorkersQueuesOnly(t *testing.T) {
 	if err := <-end; !errors.Is(err, transports.ErrDisconnected) {
 		t.Errorf("without a broker: %v", err)
 	}
+	no := worker.Config{Transport: b, Connection: worker.Connection{NoRetry: true}}
+	if err := purgeFirst(t.Context(), no, newLog(&log, 0), process{stdout: &out}); !errors.Is(err, transports.ErrDisconnected) {
+		t.Errorf("without a broker and without a second attempt: %v", err)
+	}
 }

@@ -2,6 +2,8 @@ package interop_test
 
 import (
 	"net"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -137,4 +139,56 @@ func TestTwoNodesOfOneName(t *testing.T) {
 			t.Error("the second node suffers")
 		}
 	})
+}
+
+// TestNobodyNeedsToReadTheLog: the reader of a pipe may end before the worker, which goes on.
+func TestNobodyNeedsToReadTheLog(t *testing.T) {
+	if celeryInstead {
+		t.Skip("another worker would be started")
+	}
+	on(t, func(t *testing.T, s setup) {
+		queue, node := unique("pipe"), unique("stalk")+"@test"
+		p := s.python(t, queue)
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(stalkBin, "-b", s.broker, "--result-backend", s.backend, "worker", "-Q", queue, "--demo", "-l", "INFO", "-n", node)
+		cmd.Stdout, cmd.Stderr = write, write
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill() }) //nolint:errcheck // it has ended, or ends
+		write.Close()
+		buf := make([]byte, 1)
+		if _, err := read.Read(buf); err != nil { // the banner
+			t.Fatal(err)
+		}
+		read.Close()
+		p.run(`assert [add.apply_async((i,), queue=Q).get(timeout=40) for i in range(5)] == list(range(1, 6))`)
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the worker ended with %v", err)
+		}
+	}, onRedis)
+}
+
+// TestASignalWhileThereIsNoBroker ends the worker at once.
+func TestASignalWhileThereIsNoBroker(t *testing.T) {
+	for sig, code := range map[syscall.Signal]int{syscall.SIGTERM: 0, syscall.SIGINT: 1, syscall.SIGQUIT: 0} {
+		t.Run(sig.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s setup) {
+				behind, proxy := s.through(t)
+				proxy.stop()
+				w := behind.begin(t, unique("nobody"))
+				w.waitLog("consumer: Cannot connect to ")
+				w.signal(sig)
+				if got := w.wait(20 * time.Second); got != code {
+					t.Errorf("exit code %d, want %d", got, code)
+				}
+			})
+		})
+	}
 }
