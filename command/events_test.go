@@ -42,7 +42,9 @@ func (s *spectator) end(t *testing.T) {
 
 func TestEventsFromTheCommandLine(t *testing.T) {
 	s := startDemo(t)
-	text, json := watchEvents(t, s.url, "-d"), watchEvents(t, s.url, "--json")
+	text := watchEvents(t, s.url, "-d")
+	text.stdout.wait(t, `-> evdump`) // the library's help flag is one for all: command lines start one by one
+	json := watchEvents(t, s.url, "--json")
 	// The watchers woke the worker: nobody waits for the next heartbeat.
 	text.stdout.wait(t, `-> evdump: starting capture\.\.\.\ndemo@localhost \[[-0-9: .+]+\] heartbeat: .*clock=\d+, .*sw_ident=`)
 	json.stdout.wait(t, `(?m)^\{.*"type": "worker-heartbeat"\}$`)
