@@ -241,10 +241,10 @@ func TestCeleryStateFollowsStalk(t *testing.T) {
 		for range 2 {
 			p.run(`wait(lambda: all(r.ready() for r in busy), 60)`)
 		}
-		p.run(`last = sleep.apply_async((6,), queue=Q); ended(last.id, "task-started")`)
+		p.run(`last = sleep.apply_async((10,), queue=Q); ended(last.id, "task-started")`)
 		w.signal(syscall.SIGTERM)
 		p.run(`
-			wait(lambda: [e["type"] for e in WORKERS][-1] == "worker-offline", 4) # the task still runs
+			wait(lambda: [e["type"] for e in WORKERS][-1] == "worker-offline", 8) # the task still runs
 			assert not last.ready() and kinds(last.id)[-1] == "task-started", kinds(last.id)
 			ended(last.id, "task-succeeded")
 			assert [e["type"] for e in WORKERS][-1] == "worker-offline"

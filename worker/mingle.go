@@ -35,7 +35,7 @@ const mostNeighbors = 10_000
 
 // run says hello over each connection in turn until ctx is done.
 func (m *mingle) run(ctx context.Context) {
-	var last transports.Conn
+	var last <-chan struct{} // Done of the connection that was asked
 	for ctx.Err() == nil {
 		conn, up := m.link.current()
 		if conn == nil {
@@ -45,8 +45,8 @@ func (m *mingle) run(ctx context.Context) {
 			}
 			continue
 		}
-		if conn != last {
-			last = conn
+		if conn.Done() != last {
+			last = conn.Done()
 			if err := m.greet(ctx, conn); err != nil && ctx.Err() == nil && !errors.Is(err, transports.ErrDisconnected) {
 				m.log.Warn("mingle: the neighbors could not be asked", "err", err)
 			}

@@ -63,7 +63,7 @@ type pulse struct {
 	asked     chan struct{} // capacity 1: send a heartbeat for the command of that name
 	stop      once          // closed by stopping
 
-	announced atomic.Pointer[transports.Conn] // the connection that had our worker-online
+	announced atomic.Pointer[<-chan struct{}] // Done of the connection that had our worker-online
 	scolded   atomic.Bool                     // a broker that takes no events was complained about
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
@@ -615,6 +616,28 @@ func TestSentEventsOfWhatTheWorkerPublishes(t *testing.T) {
 		want := "task-sent root_id=x parent_id=x name=t args=() kwargs={} retries=1 eta=None expires=None exchange= routing_key=q"
 		if line := eventLine(got[0]); line != want {
 			t.Errorf("%s\nwant %s", line, want)
+		}
+	})
+}
+
+// TestSentEventsOfAChain: the steps that the worker sends on behalf of a task.
+func TestSentEventsOfAChain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var m *monitor
+		r := canvasRig(t, func(c *Config) {
+			c.Events.Sent = true
+			m = monitorOf(t, c.Transport.(*membroker.Broker))
+		})
+		p := r.apply(canvas.Chain(canvas.New("add", int64(1), int64(2)), canvas.New("add", int64(3))))
+		pass(time.Minute)
+		r.wantState(p.ID(), protocol.Success)
+		got := m.heard()
+		if len(got) != 1 || got[0].Text("uuid") != p.ID() {
+			t.Fatalf("heard %v", types(got))
+		}
+		line := eventLine(got[0])
+		if !strings.Contains(line, " name=add args=(3, 3) kwargs={} retries=0 eta=None expires=None exchange= routing_key=q") || got[0].Text("queue") != "q" {
+			t.Errorf("%s from queue %q", line, got[0].Text("queue"))
 		}
 	})
 }

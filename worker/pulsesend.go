@@ -152,7 +152,8 @@ func (p *pulse) online(ctx context.Context, conn transports.Conn) {
 		return
 	}
 	p.tell(ctx, conn, "worker-online", p.vitals())
-	p.announced.Store(&conn)
+	done := conn.Done()
+	p.announced.Store(&done)
 }
 
 // heart sends a heartbeat each interval, whatever the tasks do, until stopping is called: then worker-offline.
@@ -191,7 +192,7 @@ func (p *pulse) offline(ctx context.Context) {
 // signOfLife sends a worker event over the live connection, if it knows us already.
 func (p *pulse) signOfLife(ctx context.Context, kind string, fields []protocol.Member) {
 	conn, _ := p.link.current()
-	if known := p.announced.Load(); conn == nil || !p.cfg.Events.NoHeartbeat && (known == nil || *known != conn) {
+	if known := p.announced.Load(); conn == nil || !p.cfg.Events.NoHeartbeat && (known == nil || *known != conn.Done()) {
 		return
 	}
 	p.tell(ctx, conn, kind, fields)
