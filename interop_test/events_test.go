@@ -229,7 +229,7 @@ func TestCeleryStateFollowsStalk(t *testing.T) {
 			t = tasks[bad.id]
 			assert t.state == "FAILURE" and t.exception == "ValueError('boom')" and t.traceback.startswith("Traceback"), t.info()
 			assert tasks[again.id].state in ("SUCCESS", "RETRY")[:1 + (SOFTWARE != "stalk")] and tasks[again.id].retries == 1, tasks[again.id].info()
-			wait(lambda: state.workers[NODE].sw_ident == SOFTWARE and state.workers[NODE].processed >= 5)
+			wait(lambda: state.workers[NODE].sw_ident == SOFTWARE and (state.workers[NODE].processed or 0) >= 5)
 			busy = [burn.apply_async((3,), queue=Q) for _ in range(2)]
 			wait(lambda: state.workers[NODE].active == 2)
 			end = time.monotonic() + 5
