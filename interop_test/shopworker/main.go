@@ -30,7 +30,7 @@ type place struct {
 }
 
 func main() {
-	command.Main(
+	command.Program{Control: controlCommands(), Handlers: append(diffTasks(),
 		handlers.Func("shop.pay", func(_ context.Context, in order) (bool, error) {
 			return false, exception("shop.errors", "PaymentDeclined", in)
 		}),
@@ -57,7 +57,7 @@ func main() {
 			time.Sleep(time.Duration(in.Seconds * float64(time.Second)))
 			return in.Seconds, nil
 		}),
-	)
+	)}.Main()
 }
 
 // shelf panics at an index that is not there, as a bug would.

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/worker"
+)
+
+// diffTasks are those of pyfixtures/controldiff.py, with the same options: remote control shows them.
+func diffTasks() []handlers.Handler {
+	seven := 7
+	return []handlers.Handler{
+		handlers.Func("diff.add", func(_ context.Context, in struct {
+			X int64 `json:"x"`
+			Y int64 `json:"y" default:"1"`
+		}) (int64, error) {
+			return in.X + in.Y, nil
+		}),
+		handlers.Func("diff.sleep", func(ctx context.Context, in stock) (float64, error) {
+			select {
+			case <-time.After(time.Duration(in.Seconds * float64(time.Second))):
+				return in.Seconds, nil
+			case <-ctx.Done():
+				return 0, context.Cause(ctx)
+			}
+		}),
+		handlers.Func("diff.rare", func(_ context.Context, in struct {
+			X int64 `json:"x,omitzero"`
+		}) (int64, error) {
+			return in.X, nil
+		}).With(handlers.Options{Rate: "2/h"}),
+		handlers.Func("diff.limits", func(context.Context, struct{}) (any, error) { return nil, nil }).With(handlers.Options{
+			SoftLimit: 40 * time.Second, HardLimit: 50500 * time.Millisecond,
+			Retry: handlers.RetryPolicy{Max: &seven, Delay: 11 * time.Second},
+		}),
+		handlers.Func("diff.quiet", func(context.Context, struct{}) (any, error) { return nil, nil }).With(handlers.Options{
+			IgnoreResult: true, EarlyAck: true,
+		}),
+	}
+}
+
+// controlCommands are the program's own remote control commands: how many goroutines there are.
+func controlCommands() map[string]worker.Command {
+	return map[string]worker.Command{
+		"goroutines": func(context.Context, *worker.Node, *protocol.Object) (any, error) { return runtime.NumGoroutine(), nil },
+	}
+}
