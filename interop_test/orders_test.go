@@ -316,9 +316,14 @@ func TestAutoscaleByRemote(t *testing.T) {
 func TestTerminateByRemote(t *testing.T) {
 	onAll(t, func(t *testing.T, s setup) {
 		queue := unique("terminate")
-		w := s.stalk(t, queue)
+		w := s.stalk(t, queue, "-E")
 		p := s.orders(t, w, queue)
 		p.run(`
+			import threading
+			seen, connection = {}, app.connection()
+			watcher = app.events.Receiver(connection, handlers={"task-revoked": lambda e: seen.setdefault(e["uuid"], e)})
+			threading.Thread(target=watcher.capture, kwargs={"wakeup": False}, daemon=True).start()
+			time.sleep(1) # it listens
 			sent = [sleep.apply_async((600,), queue=Q) for _ in range(2)]
 			wait(lambda: len(i.active()[NODE]) == 2)
 			app.control.revoke(sent[0].id, terminate=True, destination=[NODE])
@@ -329,6 +334,9 @@ func TestTerminateByRemote(t *testing.T) {
 			assert app.control.terminate(sent[1].id, signal="SIGKILL", destination=[NODE], reply=True, timeout=5) == [{NODE: {"ok": "terminate: " + sent[1].id}}]
 			raises("TaskRevokedError", "terminated", sent[1].get, timeout=40)
 			wait(lambda: i.active()[NODE] == [])
+			wait(lambda: all(r.id in seen for r in sent))
+			watcher.should_stop = True
+			assert [(seen[r.id]["terminated"], seen[r.id]["signum"], seen[r.id]["expired"]) for r in sent] == [(True, 15, False), (True, 9, False)], seen
 			assert {r.id for r in sent} <= set(i.revoked()[NODE]) # which has those of its neighbours, too
 			assert order("revoke", task_id="none", terminate=True) == {"ok": "terminate: tasks unknown"}
 			assert order("revoke", task_id="none", terminate=True, signal="BOGUS") == {"error": "AttributeError(\"module 'signal' has no attribute 'SIGBOGUS'\")"}
