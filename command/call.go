@@ -2,7 +2,7 @@ package command
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -83,22 +83,22 @@ func (s *session) signature(name string) (canvas.Signature, error) {
 	if text := c.String("args"); text != "" {
 		v, err := protocol.ParseJSON([]byte(text), protocol.Limits{})
 		if err != nil {
-			return sig, fmt.Errorf("Invalid value for '-a' / '--args': %w", err) //nolint:staticcheck // Celery's text
+			return sig, invalid("'-a' / '--args'", err.Error())
 		}
 		list, ok := v.([]protocol.Value)
 		if !ok {
-			return sig, fmt.Errorf("Invalid value for '-a' / '--args': %s was not an array", text) //nolint:staticcheck // Celery's text
+			return sig, invalid("'-a' / '--args'", text+" was not an array")
 		}
 		sig.Args = list
 	}
 	if text := c.String("kwargs"); text != "" {
 		v, err := protocol.ParseJSON([]byte(text), protocol.Limits{})
 		if err != nil {
-			return sig, fmt.Errorf("Invalid value for '-k' / '--kwargs': %w", err) //nolint:staticcheck // Celery's text
+			return sig, invalid("'-k' / '--kwargs'", err.Error())
 		}
 		o, ok := v.(*protocol.Object)
 		if !ok {
-			return sig, fmt.Errorf("Invalid value for '-k' / '--kwargs': %s was not an object", text) //nolint:staticcheck // Celery's text
+			return sig, invalid("'-k' / '--kwargs'", text+" was not an object")
 		}
 		sig.Kwargs = o
 	}
@@ -108,7 +108,7 @@ func (s *session) signature(name string) (canvas.Signature, error) {
 	if text := c.String("eta"); text != "" {
 		t, err := s.instant(text)
 		if err != nil {
-			return sig, fmt.Errorf("Invalid value for '--eta': %w", err) //nolint:staticcheck // Celery's text
+			return sig, invalid("'--eta'", err.Error())
 		}
 		sig = sig.ETA(t)
 	}
@@ -118,7 +118,7 @@ func (s *session) signature(name string) (canvas.Signature, error) {
 		} else if t, err := s.instant(text); err == nil {
 			sig = sig.ExpiresAt(t)
 		} else {
-			return sig, fmt.Errorf("Invalid value for '--expires': %w", err) //nolint:staticcheck // Celery's text
+			return sig, invalid("'--expires'", err.Error())
 		}
 	}
 	for _, o := range []string{"queue", "exchange", "routing-key"} {
@@ -129,6 +129,11 @@ func (s *session) signature(name string) (canvas.Signature, error) {
 	// Nobody listens there, as after celery call; but workers of rpc:// need somewhere to send the result to.
 	sig = sig.Set("reply_to", ids.New()).Set("serializer", c.String("serializer"))
 	return sig, sig.Err()
+}
+
+// invalid is a value that cannot be read, in Celery's words.
+func invalid(option, why string) error {
+	return errors.New("Invalid value for " + option + ": " + why)
 }
 
 // withOffset ends a time that says how far from UTC it is.

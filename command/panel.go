@@ -135,7 +135,8 @@ func (p panelCommand) arguments(given []string) (*protocol.Object, error) {
 		}
 		out.Set(p.variadic, list)
 	} else if len(rest) > 0 && len(p.args) > 0 {
-		return nil, fmt.Errorf("Command '%s' takes arguments: %s", p.name, p.signature) //nolint:staticcheck // Celery's text
+		//lint:ignore ST1005 Celery's text
+		return nil, fmt.Errorf("Command '%s' takes arguments: %s", p.name, p.signature)
 	}
 	return out, nil
 }
