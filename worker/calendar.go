@@ -149,28 +149,14 @@ func (c *calendar) drain() []*job {
 	return jobs
 }
 
-// void counts the jobs of the task that wait for a turn of another generation.
-func (c *calendar) void(name string, generation int) int {
+// retime gives the jobs of the task that wait for a turn of another generation new ones, in the order in which they
+// were due.
+func (c *calendar) retime(name string, generation func() int, turn func() (at time.Time, generation int)) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	n := 0
-	for _, h := range c.jobs {
-		if h.void(name, generation) {
-			n++
-		}
-	}
-	return n
-}
-
-// retime gives such jobs the turns at, in the order in which they were due. One of them has more jobs or fewer
-// than when they were counted: what is left over of either stays as it is.
-func (c *calendar) retime(name string, at []time.Time, generation int) {
-	c.mu.Lock()
-	sort.Sort(c.jobs) // a sorted slice is a heap
+	sort.Sort(c.jobs)
 	for i := range c.jobs {
-		if len(at) > 0 && c.jobs[i].void(name, generation) {
-			c.jobs[i].due, c.jobs[i].turn = at[0], generation
-			at = at[1:]
+		if h := &c.jobs[i]; !h.eta && h.job.task.Name == name && h.turn != generation() {
+			h.due, h.turn = turn()
 		}
 	}
 	heap.Init(&c.jobs)
@@ -187,10 +173,6 @@ type held struct {
 	seq  uint64
 	eta  bool
 	turn int // of one that waits for the rate limit: the generation of its turn
-}
-
-func (h held) void(name string, generation int) bool {
-	return !h.eta && h.turn != generation && h.job.task.Name == name
 }
 
 type jobHeap []held

@@ -69,20 +69,6 @@ func (n *bucket) take(now time.Time) time.Time {
 	return at
 }
 
-// turns reserves the next many turns, in order.
-func (l *limiter) turns(name string, many int, now time.Time) (at []time.Time, generation int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := l.buckets[name]
-	if n == nil {
-		n = &bucket{}
-	}
-	for range many {
-		at = append(at, n.take(now))
-	}
-	return at, n.generation
-}
-
 // set changes the rate: 0 is no limit. The first turn is free at once, as in a new bucket. text is the rate as it
 // was ordered.
 func (l *limiter) set(name string, perSecond float64, text protocol.Value) {
@@ -117,10 +103,8 @@ func (l *limiter) ordered(name string) (protocol.Value, bool) {
 }
 
 // retime gives the tasks of the name that wait for their turn new ones, by the rate that holds now. Whoever holds
-// a task for a turn does the same when the generation has moved meanwhile, so that none keeps a void one.
+// a task for a turn does the same when the generation has moved meanwhile, so that none keeps a void one. Looking and
+// giving are one step of the calendar's: two at the same time would give turns away that nobody takes.
 func retime(l *limiter, c *calendar, name string, now time.Time) {
-	for many := c.void(name, l.generation(name)); many > 0; many = c.void(name, l.generation(name)) {
-		at, generation := l.turns(name, many, now)
-		c.retime(name, at, generation)
-	}
+	c.retime(name, func() int { return l.generation(name) }, func() (time.Time, int) { return l.turn(name, now) })
 }

@@ -74,9 +74,9 @@ func (in *intake) admit(j *job) {
 	case start:
 		in.execute(j)
 	case hold:
-		name := j.task.Name // the calendar owns the job from here on
-		w.calendar.hold(j, v.until, v.until.Equal(j.task.ETA), turn)
-		if w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
+		name, eta := j.task.Name, v.until.Equal(j.task.ETA) // the calendar owns the job from here on
+		w.calendar.hold(j, v.until, eta, turn)
+		if !eta && w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
 			retime(w.limiter, w.calendar, name, now)
 		}
 		w.slots.release()
