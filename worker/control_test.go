@@ -385,3 +385,27 @@ func TestACommandOfTheProgramMayUseTheWorkersOwn(t *testing.T) {
 		}
 	})
 }
+
+// TestTheMailboxIsKombus: names, kinds and arguments of the entities that remote control declares, as a Python worker
+// does with the same settings; another kind or argument closes the channel of whoever comes second.
+func TestTheMailboxIsKombus(t *testing.T) {
+	t.Parallel()
+	no := false
+	for _, tt := range []struct {
+		name    string
+		control Control
+		want    string
+	}{
+		{"Celery's defaults", Control{}, `celery.pidbox fanout w1@test.celery.pidbox exclusive=true {'x-message-ttl': 300000, 'x-expires': 10000}`},
+		{
+			"settings", Control{Exchange: "mine", TTL: 5 * time.Second, Expires: 90 * time.Second, Exclusive: &no},
+			`mine.pidbox fanout w1@test.mine.pidbox exclusive=false {'x-message-ttl': 5000, 'x-expires': 90000}`,
+		},
+	} {
+		c := &control{cfg: &Config{Node: "w1@test", Control: tt.control}}
+		f := c.mailbox()
+		if got := fmt.Sprintf("%s %s %s exclusive=%t %s", f.Exchange, f.Type, f.Queue, f.Exclusive, protocol.PythonRepr(f.Arguments)); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}

@@ -43,9 +43,13 @@ func diffTasks() []handlers.Handler {
 	}
 }
 
-// controlCommands are the program's own remote control commands: how many goroutines there are.
+// controlCommands are the program's own remote control commands: how many goroutines there are, and what they do.
 func controlCommands() map[string]worker.Command {
 	return map[string]worker.Command{
 		"goroutines": func(context.Context, *worker.Node, *protocol.Object) (any, error) { return runtime.NumGoroutine(), nil },
+		"goroutine_dump": func(context.Context, *worker.Node, *protocol.Object) (any, error) {
+			b := make([]byte, 1<<20)
+			return string(b[:runtime.Stack(b, true)]), nil
+		},
 	}
 }
