@@ -7,6 +7,7 @@
 package interop_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -59,7 +60,9 @@ func runAll(m *testing.M) (code int) {
 	}
 	defer os.RemoveAll(scratch)
 	defer endDrivers()
-	if os.Getenv("INTEROP_NEIGHBOURS") != "" {
+	flag.Parse()
+	// They take seconds to start and end: a run of single tests goes without, unless it asks for them.
+	if flag.Lookup("test.run").Value.String() == "" || os.Getenv("INTEROP_NEIGHBOURS") != "" {
 		end, err := startNeighbours()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
