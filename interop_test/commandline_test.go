@@ -132,7 +132,7 @@ json.dump(out, sys.stdout)
 
 func TestCommandsPrintWhatCelerysDo(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
-		s = s.apart()
+		s = s.apart(t)
 		ours := s.stalk(t, unique("cl-ours"))
 		theirs := s.celery(t, unique("cl-theirs"), "-P", "prefork", "-c", "2")
 		all := []string{"-t", "30", "-d", ours.name + "@test," + theirs.name + "@test"}
@@ -279,7 +279,7 @@ var received = regexp.MustCompile(`local_received=[0-9.]+, `)
 // TestEventsAreDumpedLineByLineAsCeleryDoes: both watch a Python and a Go worker at the same time.
 func TestEventsAreDumpedLineByLineAsCeleryDoes(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
-		s = s.apart()
+		s = s.apart(t)
 		ours, theirs := unique("cl-ev"), unique("cl-ev")
 		workers := []*worker{s.stalk(t, ours, "-E"), s.celery(t, theirs, "-E")}
 
