@@ -4,6 +4,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestRemoteControlSwitch(t *testing.T) {
@@ -40,5 +41,24 @@ func TestDeclaredQueuesAreThoseOfTheSettings(t *testing.T) {
 	cfg, _ := configure(t, "{task_queues: {a: {exchange: x, routing_key: k}, b: {}}, task_default_queue: a}", []string{"CELERY_BROKER_URL=redis://"}, "-Q", "b")
 	if len(cfg.Queues) != 1 || len(cfg.Declared) != 2 || cfg.Declared[0].Exchange != "x" || cfg.Declared[0].RoutingKey != "k" {
 		t.Errorf("queues %+v, declared %+v", cfg.Queues, cfg.Declared)
+	}
+}
+
+// TestTheMailboxFollowsTheSettings: control_exchange and control_queue_*; the mailbox that no restart of the broker
+// ends is our own affair, but together with an exclusive one it is refused, as in Celery.
+func TestTheMailboxFollowsTheSettings(t *testing.T) {
+	cfg, _ := configure(t, "{control_exchange: mine, control_queue_ttl: 5, control_queue_expires: 90.5, control_queue_exclusive: false, control_queue_durable: true}",
+		[]string{"CELERY_BROKER_URL=redis://"})
+	if c := cfg.Control; c.Exchange != "mine" || c.TTL != 5*time.Second || c.Expires != 90500*time.Millisecond || c.Exclusive == nil || *c.Exclusive {
+		t.Errorf("%+v", cfg.Control)
+	}
+	for _, exclusive := range []string{"", ", control_queue_exclusive: true"} {
+		var stderr strings.Builder
+		file := writeFile(t, "settings.yaml", "{control_queue_durable: true"+exclusive+"}")
+		args := []string{"stalk", "--config", file, "worker", "--demo"}
+		code := run(t.Context(), Program{}, args, process{stdout: io.Discard, stderr: &stderr, environ: []string{"CELERY_BROKER_URL=redis://"}})
+		if code == 0 || !strings.Contains(stderr.String(), "control_queue_durable needs control_queue_exclusive: false") {
+			t.Errorf("%q: code %d, %s", exclusive, code, stderr.String())
+		}
 	}
 }
