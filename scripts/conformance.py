@@ -133,7 +133,11 @@ def run(broker, command, only):
     began, out = time.monotonic(), build / f'last-{broker}'
     got, codes = execute(broker, command, items, out)
     # The suite waits for many things by the clock. A few items that failed get a second chance, and the report
-    # says which they were.
+    # says which they were. Those that want a chord's own exception from the body's get() race every fast worker:
+    # Celery's client looks at the parents, subscribes, and reads the body's record; when the header's failure and
+    # the body's ChordError are both stored between that look and that read, it never looks at the parents again
+    # (drain_events_until does nothing once the result is there) and raises the ChordError. A worker could only
+    # lose the race on purpose, by telling the body later than the client takes.
     again = [i for i in items if got.get(i, 'not run') != want[i] and got.get(i) != 'passed' and i not in pending(broker)]
     if 0 < len(again) <= FEW:
         second, _ = execute(broker, command, again, out / 'again')
