@@ -30,3 +30,30 @@ func TestSystemdIsToldWhereItAsks(t *testing.T) {
 		t.Error("a socket that is not there is no error")
 	}
 }
+
+func TestASystemdThatDoesNotReadHoldsNobodyUp(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	server, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Skip(err) // no such sockets here
+	}
+	defer server.Close()
+	full := make(chan error, 1)
+	go func() {
+		for range 5000 {
+			if err := sdNotify(path, "READY=1"); err != nil {
+				full <- err
+				return
+			}
+		}
+		full <- nil
+	}()
+	select {
+	case err := <-full:
+		if err == nil {
+			t.Skip("the socket takes everything")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("sdNotify hangs")
+	}
+}

@@ -90,7 +90,11 @@ func supervise(ctx context.Context, cfg worker.Config, p process, web *front) er
 			ends()
 		case <-consuming:
 			consuming = nil
-			p.notify(cfg.Logger, "READY=1")
+			select {
+			case <-w.Reached(worker.Stopping): // a worker that ends before it consumes has skipped that
+			default:
+				p.notify(cfg.Logger, "READY=1")
+			}
 		case <-stopping:
 			stopping = nil
 			l.stop(0) // unless a signal was first: remote control, or ctx
