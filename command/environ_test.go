@@ -72,7 +72,8 @@ func TestPrecedence(t *testing.T) {
 		want shown
 	}{
 		{
-			"file", nil, []string{"-n", "x@y"},
+			"file", nil,
+			[]string{"-n", "x@y"},
 			shown{broker: "redis://:**@file:6379/1", results: "redis://file:6379/2", queues: "file", node: "x@y", concurrency: 2, prefetch: 2, grace: -1},
 		},
 		{
@@ -80,19 +81,23 @@ func TestPrecedence(t *testing.T) {
 			shown{broker: "redis://:**@env:6379/1", results: "redis://env:6379/2", queues: "a b", node: "w9@env", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
-			"command line", env, []string{"-b", "redis://line/1", "--result-backend", "redis://line/2", "-c", "4", "-Q", "c", "-n", "w1@line", "--prefetch-multiplier", "4", "--soft-time-limit", "2", "--grace", "8"},
+			"command line", env,
+			[]string{"-b", "redis://line/1", "--result-backend", "redis://line/2", "-c", "4", "-Q", "c", "-n", "w1@line", "--prefetch-multiplier", "4", "--soft-time-limit", "2", "--grace", "8"},
 			shown{broker: "redis://:**@line:6379/1", results: "redis://line:6379/2", queues: "c", node: "w1@line", concurrency: 4, prefetch: 4, soft: 2 * time.Second, grace: 8 * time.Second, events: true},
 		},
 		{
-			"key=value", env, []string{"-n", "x@y", "-Q", "d", "task_soft_time_limit=9", ".prefetch_multiplier=6", "result_backend=redis://kv/2"},
+			"key=value", env,
+			[]string{"-n", "x@y", "-Q", "d", "task_soft_time_limit=9", ".prefetch_multiplier=6", "result_backend=redis://kv/2"},
 			shown{broker: "redis://:**@env:6379/1", results: "redis://kv:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
-			"names without prefix win over prefixed ones", append([]string{"BROKER_URL=redis://bare/1", "RESULT_BACKEND=redis://bare/2", "CELERY_BROKER=redis://option/1"}, env...), []string{"-n", "x@y", "-Q", "d"},
+			"names without prefix win over prefixed ones", append([]string{"BROKER_URL=redis://bare/1", "RESULT_BACKEND=redis://bare/2", "CELERY_BROKER=redis://option/1"}, env...),
+			[]string{"-n", "x@y", "-Q", "d"},
 			shown{broker: "redis://:**@bare:6379/1", results: "redis://bare:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 		{
-			"the URL to read from wins over that of both", append([]string{"CELERY_BROKER_READ_URL=redis://read/1", "CELERY_BROKER_WRITE_URL=redis://read/1"}, env...), []string{"-n", "x@y", "-Q", "d"},
+			"the URL to read from wins over that of both", append([]string{"CELERY_BROKER_READ_URL=redis://read/1", "CELERY_BROKER_WRITE_URL=redis://read/1"}, env...),
+			[]string{"-n", "x@y", "-Q", "d"},
 			shown{broker: "redis://:**@read:6379/1", results: "redis://env:6379/2", queues: "d", node: "x@y", concurrency: 3, prefetch: 3, soft: 1500 * time.Millisecond, grace: 7 * time.Second, events: true},
 		},
 	} {

@@ -21,13 +21,15 @@ func TestNamesOfSettings(t *testing.T) {
 		{"new names", "{broker_url: a, worker_concurrency: 3}", "", map[string]any{"broker_url": "a", "worker_concurrency": 3}, nil, ""},
 		{
 			"a Django project", "{CELERY_TASK_ROUTES: {a: b}, CELERY_WORKER_CONCURRENCY: 3, CELERY_RESULT_BACKEND: r, DEBUG: true, TIME_ZONE: Europe/Paris}", "",
-			map[string]any{"task_routes": map[string]any{"a": "b"}, "worker_concurrency": 3, "result_backend": "r", "timezone": "Europe/Paris"}, nil, "",
+			map[string]any{"task_routes": map[string]any{"a": "b"}, "worker_concurrency": 3, "result_backend": "r", "timezone": "Europe/Paris"},
+			nil, "",
 		},
 		{"its own zone wins", "{CELERY_TIMEZONE: Asia/Tokyo, TIME_ZONE: Europe/Paris}", "", map[string]any{"timezone": "Asia/Tokyo"}, nil, ""},
 		{"TIME_ZONE beside new names", "{enable_utc: false, TIME_ZONE: Europe/Paris}", "", map[string]any{"enable_utc": false, "timezone": "Europe/Paris"}, nil, ""},
 		{
 			"with a namespace old names are read where the new one is missing", "{CELERY_TASK_ACKS_LATE: true, CELERYD_CONCURRENCY: 3, BROKER_URL: a, CELERY_BROKER_URL: b}", "",
-			map[string]any{"task_acks_late": true, "worker_concurrency": 3, "broker_url": "b"}, nil, "",
+			map[string]any{"task_acks_late": true, "worker_concurrency": 3, "broker_url": "b"},
+			nil, "",
 		},
 		{"a prefix of one's own", "{PROJ_BROKER_URL: a, CELERY_TASK_ACKS_LATE: true}", "PROJ", map[string]any{"broker_url": "a"}, nil, ""},
 		{"a prefix with its underscore", "{PROJ_BROKER_URL: a}", "PROJ_", map[string]any{"broker_url": "a"}, nil, ""},
@@ -39,7 +41,8 @@ func TestNamesOfSettings(t *testing.T) {
 			[]string{
 				"The 'BROKER_URL' setting is deprecated and scheduled for removal in version 6.0.0. Use the broker_url instead",
 				"'CELERY_RESULT_BACKEND'", "'CELERY_DEFAULT_QUEUE'", "Use the worker_concurrency instead",
-			}, "",
+			},
+			"",
 		},
 		{"an old name beside its new one", "{result_expires: 5, CELERY_TASK_RESULT_EXPIRES: 6}", "", map[string]any{"result_expires": 5}, []string{"Use the result_expires instead"}, ""},
 		{"a new name's upper case is no old name", "{BROKER_URL: a, WORKER_CONCURRENCY: 3}", "", map[string]any{"broker_url": "a"}, []string{"'BROKER_URL'"}, ""},

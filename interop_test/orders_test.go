@@ -12,9 +12,6 @@ import (
 // These tests give the orders of remote control as Django code does (app.control) and measure that they take effect.
 // But for what they say themselves they pass on Celery's own worker, too.
 
-// node is what the Python of these tests knows by name.
-func (w *worker) node() map[string]any { return map[string]any{"NODE": w.name + "@test"} }
-
 // orders opens a session whose order() asks the node and returns what it answers.
 func (s setup) orders(t *testing.T, w *worker, queue string) *session {
 	t.Helper()

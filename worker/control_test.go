@@ -398,7 +398,8 @@ func TestTheMailboxIsKombus(t *testing.T) {
 	}{
 		{"Celery's defaults", Control{}, `celery.pidbox fanout w1@test.celery.pidbox exclusive=true {'x-message-ttl': 300000, 'x-expires': 10000}`},
 		{
-			"settings", Control{Exchange: "mine", TTL: 5 * time.Second, Expires: 90 * time.Second, Exclusive: &no},
+			"settings",
+			Control{Exchange: "mine", TTL: 5 * time.Second, Expires: 90 * time.Second, Exclusive: &no},
 			`mine.pidbox fanout w1@test.mine.pidbox exclusive=false {'x-message-ttl': 5000, 'x-expires': 90000}`,
 		},
 	} {

@@ -24,7 +24,9 @@ func TestOddArgumentsAreAnswered(t *testing.T) {
 			}
 			values := []protocol.Value{
 				nil, true, int64(-1), int64(0), int64(3), int64(1 << 62), -0.5, 1e300, "", "double", "\x00\n\u200b\ufffd", strings.Repeat("x", 300), "q", "KILL", "5/s", "-1/h",
-				[]protocol.Value{}, []protocol.Value{nil, int64(1), "a", []protocol.Value{}, protocol.ObjectOf()}, []protocol.Value{"a", "b=c"},
+				[]protocol.Value{},
+				[]protocol.Value{nil, int64(1), "a", []protocol.Value{}, protocol.ObjectOf()},
+				[]protocol.Value{"a", "b=c"},
 				protocol.ObjectOf(), protocol.ObjectOf(arg("a", nil), arg("b", []protocol.Value{protocol.ObjectOf(), "v"})), deep,
 			}
 			return values[rand.IntN(len(values))]

@@ -17,7 +17,8 @@ func diffTasks() []handlers.Handler {
 		handlers.Func("diff.add", func(_ context.Context, in struct {
 			X int64 `json:"x"`
 			Y int64 `json:"y" default:"1"`
-		}) (int64, error) {
+		},
+		) (int64, error) {
 			return in.X + in.Y, nil
 		}),
 		handlers.Func("diff.sleep", func(ctx context.Context, in stock) (float64, error) {
@@ -30,7 +31,8 @@ func diffTasks() []handlers.Handler {
 		}),
 		handlers.Func("diff.rare", func(_ context.Context, in struct {
 			X int64 `json:"x,omitzero"`
-		}) (int64, error) {
+		},
+		) (int64, error) {
 			return in.X, nil
 		}).With(handlers.Options{Rate: "2/h"}),
 		handlers.Func("diff.limits", func(context.Context, struct{}) (any, error) { return nil, nil }).With(handlers.Options{
