@@ -138,6 +138,20 @@ func (c *calendar) dropLost() []*job {
 	return lost
 }
 
+// withdraw removes j and reports whether it was still held.
+func (c *calendar) withdraw(j *job) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.jobs, func(h held) bool { return h.job == j })
+	if i < 0 {
+		return false
+	}
+	if heap.Remove(&c.jobs, i).(held).eta {
+		c.etas--
+	}
+	return true
+}
+
 // drain removes and returns every job, in order of time.
 func (c *calendar) drain() []*job {
 	c.mu.Lock()

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -120,5 +121,64 @@ func TestAnAbandonedHandlerDoesNotHoldAnUnlimitedGrace(t *testing.T) {
 			t.Errorf("Run = %v", err)
 		}
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+// slowLog takes a second over each line that says part.
+type slowLog struct {
+	slog.Handler
+	part string
+}
+
+func (l slowLog) Handle(ctx context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, l.part) {
+		time.Sleep(time.Second)
+	}
+	return l.Handler.Handle(ctx, r)
+}
+
+// A task is looked at when the worker is told to stop: what it then waits for never comes, so it goes back as well.
+func TestATaskHeldAfterTheEndOfTheCalendarGoesBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) {
+			c.Concurrency, c.Grace = 2, -1
+			c.Logger = slog.New(slowLog{c.Logger.Handler(), " received"})
+		}, handlers.Func("sleep", sleeper(time.Hour)))
+		r.send(protocol.Task{ID: "runs", Name: "sleep"})
+		pass(2 * time.Second)
+		r.send(protocol.Task{ID: "waits", Name: "sleep", ETA: time.Now().Add(time.Minute)})
+		pass(500 * time.Millisecond)
+		r.cancel()
+		pass(time.Second)
+		r.wantQueue("q", 1, 1) // another worker may have it, while ours lets its task finish
+	})
+}
+
+// A copy that waits for its run goes back when that has settled nothing and the worker takes no more.
+func TestACopyIsNotRunByAWorkerThatStops(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		runs, let := 0, make(chan struct{})
+		r := startRig(t, func(c *Config) { c.Concurrency, c.Grace = 3, -1 }, handlers.Func("back", func(context.Context, nothing) (int, error) {
+			runs++
+			<-let
+			return 0, handlers.Requeue(nil)
+		}), handlers.Func("sleep", sleeper(time.Hour)))
+		r.send(protocol.Task{ID: "a", Name: "back"})
+		synctest.Wait()
+		r.broker.Cut()
+		pass(2 * time.Second)
+		r.wantLog("a copy of a running task came back")
+		r.send(protocol.Task{ID: "other", Name: "sleep"}) // so that the shutdown lasts
+		synctest.Wait()
+		r.cancel()
+		synctest.Wait()
+		close(let)
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		if runs != 1 {
+			t.Errorf("the task ran %d times", runs)
+		}
+		r.wantQueue("q", 1, 0)
 	})
 }

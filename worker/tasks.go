@@ -81,6 +81,10 @@ func (in *intake) admit(j *job) {
 		}
 		w.slots.release()
 		in.nudge() // the window may grow
+		// The calendar may have been emptied for good before: then nobody else takes the job out.
+		if w.isStopping() && w.calendar.withdraw(j) {
+			in.giveBack(j)
+		}
 	case duplicated:
 		w.slots.release()
 		in.await(j, other)
@@ -151,7 +155,7 @@ func (in *intake) await(j *job, other *entry) {
 		in.settleNow(j, []step{ackStep{}})
 		return
 	}
-	if in.work.Err() != nil || !w.slots.acquire(in.work) {
+	if w.isStopping() || !w.slots.acquire(in.work) {
 		in.giveBack(j)
 		return
 	}
