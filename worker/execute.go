@@ -73,6 +73,12 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 
 	back := make(chan returned, 1)
 	done := make(chan struct{})
+	select {
+	case signum := <-j.killed(): // while the broker or the result store was waited for
+		close(done)
+		return outcome{kind: terminated, signum: signum, took: time.Since(began)}, done
+	default:
+	}
 	e.roster.handler(func() {
 		defer close(done)
 		back <- e.call(ctx, j)

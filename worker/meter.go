@@ -93,6 +93,7 @@ type series struct {
 	name, queue string
 
 	received, started, failures, rejections, revoked, refused atomic.Int64
+	discarded                                                 atomic.Int64               // revoked before they ran
 	outcomes                                                  [outcomeKinds]atomic.Int64 // by outcomeKind
 
 	ran       histogram // runs that succeeded
@@ -221,7 +222,18 @@ func (m *meter) ended(j *job, out outcome) {
 	}
 }
 
-func (m *meter) revoked(j *job) { m.seriesOf(j).revoked.Add(1) }
+// revoked: a task was discarded, or its run was terminated.
+func (m *meter) revoked(j *job) {
+	s := m.seriesOf(j)
+	s.revoked.Add(1)
+	if j.marks.began.IsZero() {
+		s.discarded.Add(1)
+		return
+	}
+	s.outcomes[terminated].Add(1)
+	s.ranOther.observe(j.marks.over.Sub(j.marks.began))
+	s.settling.observe(time.Since(j.marks.over))
+}
 
 // refused counts a task that failed without a run, as the events tell it: a failure, or for an eta beyond time a
 // rejection.
@@ -338,7 +350,7 @@ func (s *series) snapshot() TaskStats {
 	for kind, name := range outcomeNames {
 		out.Outcomes[name] = s.outcomes[kind].Load()
 	}
-	out.Outcomes["revoked"], out.Outcomes["refused"] = out.Revoked, out.Refused
+	out.Outcomes["revoked"], out.Outcomes["refused"] = s.discarded.Load(), out.Refused
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for name, n := range s.exceptions {

@@ -263,3 +263,28 @@ func TestTerminateTellsTheChord(t *testing.T) {
 		}
 	})
 }
+
+// Terminate comes while STARTED is on its way to a slow store: the handler does not begin any more.
+func TestTerminateBeforeTheHandlerBegins(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ran := 0
+		r := startRig(t, func(c *Config) { c.TrackStarted = true }, handlers.Func("count", func(context.Context, nothing) (int, error) { ran++; return ran, nil }))
+		c := r.client()
+		r.results.Delay(time.Second)
+		r.send(protocol.Task{ID: "a", Name: "count"})
+		pass(500 * time.Millisecond)
+		c.want("revoke", `{"ok": "terminate: a"}`, arg("task_id", "a"), arg("terminate", true))
+		pass(10 * time.Second)
+		if ran != 0 {
+			t.Error("a terminated task ran")
+		}
+		wantTerminated(t, r, "a", "terminated")
+		r.wantQueue("q", 0, 0)
+		if s := r.w.Stats(); s.InUse != 0 || s.Active != 0 {
+			t.Errorf("stats = %+v", s)
+		}
+		if s := r.w.TaskStats(); len(s) != 1 || s[0].Outcomes["terminated"] != 1 || s[0].Outcomes["revoked"] != 0 || s[0].Revoked != 1 || s[0].OtherRuns.Count() != 1 {
+			t.Errorf("counted as %+v", s)
+		}
+	})
+}
