@@ -39,6 +39,9 @@ type Control struct {
 // is an error like any other.
 type Command func(ctx context.Context, n *Node, args *protocol.Object) (any, error)
 
+// mailboxWait is how long a worker that consumes already holds back that it is ready for its mailbox.
+const mailboxWait = 3 * time.Second
+
 // commandTimeout bounds one command and its reply. Nobody waits that long; what comes later is for nobody.
 const commandTimeout = 5 * time.Second
 
@@ -51,10 +54,11 @@ type control struct {
 	node     *Node
 	commands map[string]Command
 	unknown  map[string]bool // names complained about; run's own
+	asked    once            // closed when the broker has granted or refused the mailbox for the first time
 }
 
 func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node) *control {
-	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}}
+	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}, asked: newOnce()}
 	for name, command := range commands() {
 		c.commands[name] = command
 	}
@@ -117,9 +121,25 @@ func (c *control) run(ctx context.Context) {
 	}
 }
 
+// awaitMailbox returns when orders arrive, as they do at a Celery worker that says it is ready. A broker that does not
+// grant the mailbox, or not in time, keeps no task waiting for long.
+func (c *control) awaitMailbox(ctx context.Context) {
+	if c.cfg.Control.Off {
+		return
+	}
+	t := time.NewTimer(mailboxWait)
+	defer t.Stop()
+	select {
+	case <-c.asked.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
 // listen answers what comes on one connection until it breaks.
 func (c *control) listen(ctx context.Context, conn transports.Conn) error {
 	sub, err := conn.Subscribe(ctx, c.mailbox())
+	c.asked.close()
 	if err != nil {
 		return err
 	}

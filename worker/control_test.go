@@ -410,3 +410,27 @@ func TestTheMailboxIsKombus(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyIsSaidWithTheMailbox: who reads that a worker is ready may ask it, as with Celery.
+func TestReadyIsSaidWithTheMailbox(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		slow := func(d time.Duration) *rig {
+			return startRig(t, func(c *Config) { c.Transport.(*membroker.Broker).Delay(membroker.Subscribe, d) }, handlers.Func("double", double))
+		}
+		r := slow(time.Second)
+		pass(900 * time.Millisecond)
+		if strings.Contains(r.log.String(), "ready.") {
+			t.Error("ready before it listens")
+		}
+		pass(200 * time.Millisecond)
+		r.wantLog("w1@test ready.")
+		r = slow(time.Hour) // it works without
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(4))})
+		pass(mailboxWait + time.Millisecond)
+		r.wantLog("w1@test ready.")
+		r.wantState("a", protocol.Success)
+		r = startRig(t, func(c *Config) { c.Transport.(*membroker.Broker).Fail(membroker.Subscribe, -1, transports.ErrRefused) }, handlers.Func("double", double))
+		pass(time.Millisecond)
+		r.wantLog("w1@test ready.")
+	})
+}

@@ -106,6 +106,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	in.w.stages.phase[Consuming].close()
 	if !in.ready { // once, as Celery
 		in.ready = true
+		in.w.control.awaitMailbox(ctx)
 		log.Info(in.w.cfg.Node + " ready.")
 	}
 
