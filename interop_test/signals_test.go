@@ -3,6 +3,7 @@ package interop_test
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -122,6 +123,10 @@ func (w *worker) said() string {
 
 // TestHangupRestartsTheWorker: the same process runs the same command line again, with a pidfile and a logfile.
 func TestHangupRestartsTheWorker(t *testing.T) {
+	// Tests that run under nohup hand an ignored HUP down to the worker; one that is caught they do not.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(hangups) })
 	onBoth(t, func(t *testing.T, s setup) {
 		dir, queue := t.TempDir(), unique("hup")
 		p := s.python(t, queue)
