@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -29,23 +30,11 @@ func claimPidfile(path string, stderr io.Writer) (*pidfile, error) {
 		if err := clearStale(path, stderr); err != nil {
 			return nil, err
 		}
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		p, err := makePidfile(path)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("--pidfile: %w", err)
-		}
-		p := &pidfile{path: path}
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
-		if err == nil {
-			err = f.Sync()
-		}
-		if err == nil {
-			p.info, err = f.Stat()
-		}
-		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(path) //nolint:errcheck // the reason for that is told
 			return nil, fmt.Errorf("--pidfile: %w", err)
 		}
 		return p, nil
@@ -53,10 +42,55 @@ func claimPidfile(path string, stderr io.Writer) (*pidfile, error) {
 	return nil, fmt.Errorf("--pidfile: %s comes back as often as it is removed", path)
 }
 
+// makePidfile makes the file in one step, whole: half written it would look broken to whoever starts beside us, and be
+// removed. Only where there are no hard links is it written in place. The error is fs.ErrExist when there is one.
+func makePidfile(path string) (_ *pidfile, err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	if err != nil {
+		return nil, err
+	}
+	temporary := f.Name()
+	defer func() { err = errors.Join(err, os.Remove(temporary)) }()
+	p, err := writePid(f, path)
+	if err != nil {
+		return nil, err
+	}
+	if err = os.Link(temporary, path); err == nil || errors.Is(err, fs.ErrExist) {
+		return p, err
+	}
+	if f, err = os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); err != nil {
+		return nil, err
+	}
+	if p, err = writePid(f, path); err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	return p, nil
+}
+
+// writePid fills f and closes it.
+func writePid(f *os.File, path string) (*pidfile, error) {
+	_, err := fmt.Fprintf(f, "%d\n", os.Getpid())
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	var info fs.FileInfo
+	if err == nil {
+		info, err = f.Stat()
+	}
+	return &pidfile{path, info}, errors.Join(err, f.Close())
+}
+
 // clearStale removes the file unless it names a living process that is not this one. In a container every worker
 // is process 1: the file of the one before is its own.
 func clearStale(path string, stderr io.Writer) error {
-	data, err := os.ReadFile(path)
+	before, err := os.Stat(path)
+	var data []byte
+	if err == nil {
+		data, err = os.ReadFile(path)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -73,6 +107,9 @@ func clearStale(path string, stderr io.Writer) error {
 		return exitError{codeHeld, fmt.Sprintf("ERROR: Pidfile (%s) already exists.\nSeems we're already running? (pid: %d)", path, pid)}
 	default:
 		fmt.Fprintln(stderr, "Stale pidfile exists - Removing it.")
+	}
+	if now, err := os.Stat(path); err == nil && !os.SameFile(before, now) {
+		return nil // another worker was faster, and has made its own
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("--pidfile: %w", err)

@@ -103,3 +103,40 @@ func TestAPidfileThatCannotBeMadeIsAnError(t *testing.T) {
 		t.Errorf("no pidfile = %v, %v", p, err)
 	}
 }
+
+// Whoever starts at the same moment sees no pidfile, or a whole one.
+func TestAPidfileIsNeverSeenHalfWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "w1.pid")
+	over := make(chan struct{})
+	seen := make(chan string, 1)
+	go func() {
+		defer close(seen)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if text, err := os.ReadFile(path); err == nil && !bytes.HasSuffix(text, []byte("\n")) {
+				seen <- string(text)
+				return
+			}
+		}
+	}()
+	for range 300 {
+		p, err := claimPidfile(path, &bytes.Buffer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.release(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(over)
+	if text, half := <-seen; half {
+		t.Errorf("somebody saw %q", text)
+	}
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
