@@ -93,32 +93,9 @@ func (c Control) exclusive() bool { return c.Exclusive == nil || *c.Exclusive }
 // run listens on the live connection, whichever it is, until ctx is done. Nothing that arrives ends it, and
 // nothing it meets touches the tasks: a broker that refuses the mailbox is asked again and again.
 func (c *control) run(ctx context.Context) {
-	for attempt, told := 0, false; ctx.Err() == nil; {
-		conn, up := c.link.current()
-		if conn == nil {
-			select {
-			case <-up:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		began := time.Now()
-		err := c.listen(ctx, conn)
-		if time.Since(began) > dialMax {
-			attempt, told = 0, false
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if !errors.Is(err, transports.ErrDisconnected) && !told {
-			told = true // once; what follows is the same
-			c.log.Error("remote control is not possible; trying again and again", "err", err)
-		}
-		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
-			return
-		}
-		attempt++
-	}
+	c.link.follow(ctx, c.listen, func(err error) {
+		c.log.Error("remote control is not possible; trying again and again", "err", err)
+	})
 }
 
 // awaitMailbox returns when orders arrive, as they do at a Celery worker that says it is ready. A broker that does not

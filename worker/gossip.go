@@ -41,32 +41,9 @@ const (
 // and again; nothing else depends on it.
 func (g *gossip) run(ctx context.Context) {
 	g.peers = map[string]*peer{}
-	for attempt, told := 0, false; ctx.Err() == nil; {
-		conn, up := g.link.current()
-		if conn == nil {
-			select {
-			case <-up:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		began := time.Now()
-		err := g.listen(ctx, conn)
-		if time.Since(began) > dialMax {
-			attempt, told = 0, false
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if !errors.Is(err, transports.ErrDisconnected) && !told {
-			told = true
-			g.log.Warn("the events of other nodes cannot be followed; trying again and again", "err", err)
-		}
-		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
-			return
-		}
-		attempt++
-	}
+	g.link.follow(ctx, g.listen, func(err error) {
+		g.log.Warn("the events of other nodes cannot be followed; trying again and again", "err", err)
+	})
 }
 
 // queue is what we listen to, on RabbitMQ.

@@ -173,6 +173,41 @@ func (l *link) Publish(ctx context.Context, p transports.Publishing) error {
 	}
 }
 
+// follow has listen listen on each connection in turn until ctx is done. What the broker refuses is asked for again
+// after a pause, longer each time; refused hears of the first refusal. A connection that broke is none, and the link
+// takes its own time over the next one.
+func (l *link) follow(ctx context.Context, listen func(context.Context, transports.Conn) error, refused func(error)) {
+	for attempt, told := 0, false; ctx.Err() == nil; {
+		conn, up := l.current()
+		if conn == nil {
+			select {
+			case <-up:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		began := time.Now()
+		err := listen(ctx, conn)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > dialMax {
+			attempt, told = 0, false
+		}
+		switch {
+		case errors.Is(err, transports.ErrDisconnected):
+			attempt = 0
+		case !told:
+			told = true // what follows is the same
+			refused(err)
+		}
+		if !sleep(ctx, jitter(backoff(attempt, 100*time.Millisecond, dialMax))) {
+			return
+		}
+		attempt++
+	}
+}
+
 // backoff doubles from base with each attempt, up to limit.
 func backoff(attempt int, base, limit time.Duration) time.Duration {
 	d := base << min(attempt, 20)

@@ -198,3 +198,16 @@ func TestACopyOfARunThatGivesItsMessageBackRuns(t *testing.T) {
 		r.wantQueue("q", 0, 0)
 	})
 }
+
+// A connection that breaks often is not a broker that refuses: a moment after the next one orders arrive again.
+func TestOrdersArriveSoonAfterManyBrokenConnections(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("double", double))
+		for range 12 {
+			pass(5 * time.Second)
+			r.broker.Cut()
+		}
+		pass(time.Second)
+		r.client().want("ping", `{"ok": "pong"}`)
+	})
+}
