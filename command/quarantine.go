@@ -15,9 +15,6 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// quarantineOf names the queue beside a queue in which workers keep what they could not run.
-func quarantineOf(queue string) string { return queue + ".quarantine" }
-
 func quarantineCommand(p process) *cli.Command {
 	asJSON := &cli.BoolFlag{Name: "json", Aliases: []string{"j"}, Usage: "print JSON"}
 	all := &cli.BoolFlag{Name: "all", Usage: "all messages of the selected queues"}
@@ -46,7 +43,7 @@ func quarantineCommand(p process) *cli.Command {
 func quarantineSize(ctx context.Context, a transports.QueueAdmin, queue string) (int, error) {
 	ctx, cancel := brief(ctx)
 	defer cancel()
-	size, err := a.QueueSize(ctx, quarantineOf(queue))
+	size, err := a.QueueSize(ctx, transports.Quarantine(queue))
 	if errors.Is(err, transports.ErrNoQueue) {
 		return 0, nil // nothing was ever set aside
 	}
@@ -69,8 +66,8 @@ func runQuarantineList(s *session) error {
 			if err != nil {
 				return s.unavailable(err)
 			}
-			rows = append(rows, []string{q, quarantineOf(q), fmt.Sprint(n)})
-			shapes = append(shapes, map[string]any{"queue": q, "quarantine": quarantineOf(q), "messages": n})
+			rows = append(rows, []string{q, transports.Quarantine(q), fmt.Sprint(n)})
+			shapes = append(shapes, map[string]any{"queue": q, "quarantine": transports.Quarantine(q), "messages": n})
 		}
 		if s.json() {
 			s.say("%s", jsonText(object("queues", shapes)))
@@ -123,7 +120,7 @@ func runQuarantineShow(s *session) error {
 // lookInto is the first messages of the quarantine, or those wanted among all.
 func (s *session) lookInto(ctx context.Context, a transports.QueueAdmin, queue string, limit int, wanted map[string]bool) ([]*transports.Delivery, error) {
 	if wanted == nil {
-		found, err := a.Peek(ctx, quarantineOf(queue), limit)
+		found, err := a.Peek(ctx, transports.Quarantine(queue), limit)
 		if err != nil && !errors.Is(err, transports.ErrNoQueue) {
 			return nil, s.unavailable(err)
 		}
@@ -134,7 +131,7 @@ func (s *session) lookInto(ctx context.Context, a transports.QueueAdmin, queue s
 		return nil, s.unavailable(err)
 	}
 	var found []*transports.Delivery
-	_, err = a.Transfer(ctx, quarantineOf(queue), "", n, func(d *transports.Delivery) bool {
+	_, err = a.Transfer(ctx, transports.Quarantine(queue), "", n, func(d *transports.Delivery) bool {
 		if wanted[messageID(d)] && len(found) < limit {
 			found = append(found, d)
 		}
@@ -196,7 +193,7 @@ func (s *session) sift(ask bool, target func(queue string) string) (total int, e
 			if sizes[i] == 0 {
 				continue
 			}
-			n, err := a.Transfer(ctx, quarantineOf(q), target(q), sizes[i], func(d *transports.Delivery) bool {
+			n, err := a.Transfer(ctx, transports.Quarantine(q), target(q), sizes[i], func(d *transports.Delivery) bool {
 				return wanted == nil || wanted[messageID(d)]
 			})
 			if total += n; n > 0 {

@@ -33,9 +33,6 @@ func newSizes(ask func(context.Context, string) (transports.QueueSize, error)) *
 	return &sizes{ask: ask}
 }
 
-// quarantineOf names the queue that the worker sets messages aside in.
-func quarantineOf(queue string) string { return queue + ".quarantine" }
-
 // of are the sizes of the queues and of what is set aside beside them, and when they were looked at. connected
 // says whether there is a broker to ask.
 func (s *sizes) of(ctx context.Context, queues []string, connected bool) (map[string]transports.QueueSize, time.Time) {
@@ -71,7 +68,7 @@ func (s *sizes) refresh(ctx context.Context, cancel context.CancelFunc, queues [
 	defer cancel()
 	seen, learned := map[string]transports.QueueSize{}, false
 	for _, q := range queues {
-		for _, name := range []string{q, quarantineOf(q)} {
+		for _, name := range []string{q, transports.Quarantine(q)} {
 			size, err := s.ask(ctx, name)
 			switch {
 			case err == nil:

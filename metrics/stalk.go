@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/worker"
 )
 
@@ -67,7 +68,7 @@ func writeStalk(t *text, s snapshot) {
 		}
 	}
 	sizes("stalk_queue_messages", "Messages that wait in a queue we consume. Every worker says the same: take max by (queue_name).", func(q string) string { return q })
-	sizes("stalk_quarantine_messages", "Messages set aside beside a queue we consume, by all workers and not yet replayed or dropped. Take max by (queue_name).", quarantineOf)
+	sizes("stalk_quarantine_messages", "Messages set aside beside a queue we consume, by all workers and not yet replayed or dropped. Take max by (queue_name).", transports.Quarantine)
 	if !s.sized.IsZero() {
 		t.gauge("stalk_queue_sizes_age_seconds", "How old the sizes of the queues are.", time.Since(s.sized).Seconds())
 	}

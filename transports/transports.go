@@ -84,6 +84,9 @@ type Queue struct {
 	Unbound bool
 }
 
+// Quarantine names the queue beside queue that keeps what could not be run, for people to look at.
+func Quarantine(queue string) string { return queue + ".quarantine" }
+
 // A Fanout is a broadcast to listen to: Celery's pidbox (Type fanout, on AMQP through a queue of our own),
 // or events (topic on AMQP, fanout on Redis); or, with Type direct, a reply queue: what is in it or still to
 // come when the Subscription is closed is dropped.

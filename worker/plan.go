@@ -212,7 +212,7 @@ func planRefused(cfg *Config, who publisherID, j *job, exc *protocol.Exception, 
 // planSetAside tells everybody who waits for this task or for what should have followed it, and keeps
 // the message in quarantine.
 func planSetAside(cfg *Config, who publisherID, j *job, exc *protocol.Exception, now time.Time) []step {
-	return append(failureSteps(cfg, who, j, exc, "", now), moveStep{quarantineOf(j.delivery.Queue), exc})
+	return append(failureSteps(cfg, who, j, exc, "", now), moveStep{transports.Quarantine(j.delivery.Queue), exc})
 }
 
 // result is the document of the job's task in the given state, without what the state adds.

@@ -108,7 +108,7 @@ func (in *intake) admit(j *job) {
 		in.settleWith(j, planRefused(&w.cfg, w.who, j, v.refusal, now))
 		w.pulse.refused(j, v.refusal)
 	case setAside:
-		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), quarantineOf(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
+		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), transports.Quarantine(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
 		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
 		w.pulse.refused(j, v.refusal)
 	}
@@ -215,7 +215,7 @@ func unreadable(j *job, t *protocol.Task, err error) []step {
 		exc := decodeFailure(err)
 		steps = append(steps, storeStep{failure(nil, j, exc, "", time.Now())})
 	}
-	return append(steps, moveStep{quarantineOf(j.delivery.Queue), err})
+	return append(steps, moveStep{transports.Quarantine(j.delivery.Queue), err})
 }
 
 // decodeFailure is the exception Python would name for a message that cannot be read.
@@ -228,9 +228,6 @@ func decodeFailure(err error) *protocol.Exception {
 	}
 	return &protocol.Exception{Module: "kombu.exceptions", Type: "DecodeError", Args: []protocol.Value{err.Error()}}
 }
-
-// quarantineOf names the queue beside queue that keeps what could not be run.
-func quarantineOf(queue string) string { return queue + ".quarantine" }
 
 // storeStarted tells that the run has begun; a store that is away is not waited for.
 func (e *executor) storeStarted(ctx context.Context, j *job) {

@@ -12,10 +12,6 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// quarantine is where an element goes that no Python worker could read, when nobody has moved it
-// elsewhere before the connection is closed.
-const quarantine = ".quarantine"
-
 type leaseState int
 
 const (
@@ -220,9 +216,9 @@ func (c *conn) giveBack(ls []*lease) error {
 
 func (c *conn) returnOne(ctx context.Context, l *lease, mark bool) error {
 	text, target, push := l.raw, c.t.set.listFor(l.queue, l.priority), "RPUSH"
-	if l.bad {
-		target, push = c.t.set.key(l.queue+quarantine), "LPUSH"
-		c.t.warning("unreadable element moved aside", "queue", l.queue, "to", l.queue+quarantine)
+	if l.bad { // no Python worker could read it
+		target, push = c.t.set.key(transports.Quarantine(l.queue)), "LPUSH"
+		c.t.warning("unreadable element moved aside", "queue", l.queue, "to", transports.Quarantine(l.queue))
 	} else if mark {
 		if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
 			text = marked

@@ -25,7 +25,7 @@ func (l *lease) Reject(ctx context.Context, requeue bool) error {
 	return l.settle(ctx, "requeue", func(ctx context.Context, c *conn) (bool, error) {
 		text, list := l.raw, l.t.set.listFor(l.queue, l.priority)
 		if l.bad {
-			list = l.t.set.key(l.queue + quarantine)
+			list = l.t.set.key(transports.Quarantine(l.queue))
 		} else if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
 			text = marked
 		}

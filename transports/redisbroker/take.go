@@ -146,7 +146,7 @@ func (k *consumer) accept(taken []delivery) error {
 // a readable one without id would be given back to a Python worker. What a sweep restores instead is a
 // wrapper in the quarantine list.
 func (c *conn) shield(ctx context.Context, l *lease) {
-	value := `[` + shieldEnvelope(l.raw) + `, "", ` + jsonText(l.queue+quarantine) + `]`
+	value := `[` + shieldEnvelope(l.raw) + `, "", ` + jsonText(transports.Quarantine(l.queue)) + `]`
 	if c.plain.Load() {
 		return
 	}
