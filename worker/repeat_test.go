@@ -195,3 +195,19 @@ func TestDeduplicationUnderBrokenConnections(t *testing.T) {
 		r.wantQueue("q", 0, 0)
 	})
 }
+
+// A success that cannot be stored is a failure for its caller, and for who remembers successes.
+func TestASuccessThatBecameAFailureIsNotRemembered(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) { c.Deduplicate = true }, handlers.Func("double", double))
+		r.results.Fail(1, resultbackend.ErrTooLarge)
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
+		r.send(protocol.Task{ID: "b", Name: "double", Args: args(int64(1))})
+		pass(time.Second)
+		r.wantState("a", protocol.Failure)
+		r.wantState("b", protocol.Success)
+		if now := time.Now(); r.w.done.has("a", now) || !r.w.done.has("b", now) {
+			t.Errorf("remembered as successes: %v", r.w.done.list(now))
+		}
+	})
+}

@@ -128,7 +128,7 @@ func (in *intake) settleNow(j *job, steps []step) {
 	// A run whose message goes back has settled nothing: when its delivery was lost, the copy that waits for its end
 	// is the only one, and must run.
 	safe = safe && !slices.Contains(steps, step(rejectStep{requeue: true}))
-	if safe && j.done && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
+	if safe && j.done && j.instead == nil && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(j.task.ID, time.Now())
 	}
 	in.w.meter.gone(j)
