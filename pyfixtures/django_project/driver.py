@@ -6,10 +6,12 @@ namespace of its own: what one call assigns the next one sees, and the rpc backe
 to a thread, works. Threads stay until the end: a new one could get the identity of one that has ended, and
 with it Celery's name for its reply queue, which is then consumed by neither. Code answers by assigning to `value`, which must be JSON. End of input ends the process.
 """
+import contextlib
 import gc
 import json
 import os
 import queue
+import socket
 import sys
 import threading
 import traceback
@@ -22,6 +24,27 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 import django
 
 django.setup()
+
+import celery
+from celery.backends.rpc import ResultConsumer
+
+if celery.__version__.startswith("5.6."):
+    # Its rpc client takes a second without a result for a lost connection, and connects anew: what arrives just then is
+    # lost, whoever sent it. 5.7 waits on, as it does here.
+    reconnecting = ResultConsumer.reconnect_on_error
+
+    @contextlib.contextmanager
+    def patient(consumer):
+        timeout = None
+        with reconnecting(consumer):
+            try:
+                yield
+            except socket.timeout as exc:
+                timeout = exc
+        if timeout:
+            raise timeout
+
+    ResultConsumer.reconnect_on_error = patient
 
 from project.celery import app
 
