@@ -355,6 +355,9 @@ func TestEventsAreDumpedLineByLineAsCeleryDoes(t *testing.T) {
 			return tasks
 		}
 		got, want := done(mine), done(celerys)
+		if !celeryHas(t, 6) {
+			want = dumpBefore56(want)
+		}
 		if len(got) != 12 || !slices.Equal(got, want) {
 			t.Errorf("stalk events prints %d lines\n%s\ncelery events %d\n%s", len(got), strings.Join(got, "\n"), len(want), strings.Join(want, "\n"))
 		}

@@ -22,7 +22,6 @@ func (a *controlAnswer) UnmarshalJSON(b []byte) error {
 // pyfixtures/controldiff.py, and compares what they said.
 func (s setup) controlDifferential(t *testing.T, situations string, args ...string) {
 	t.Helper()
-	since(t, 7, "the control commands answer as they do here")
 	s = s.with("task_acks_late", true).with("worker_prefetch_multiplier", 4).with("task_track_started", true).
 		with("result_extended", true).with("accept_content", []string{"json"})
 	type side struct {
@@ -88,6 +87,7 @@ func (s setup) controlPython(t *testing.T, queue string, args ...string) *worker
 // situations, say the same to the same commands. What differs on purpose stands in controlDifferences.
 func TestControlAnswersAsAPythonWorkerDoes(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
+		since(t, 7, "hello tells ids alone, registered hides what is private, revoke leaves the results of running tasks, query_task knows what waits for its eta")
 		s.controlDifferential(t, "idle busy revoking queues pool odd ending")
 	})
 }
@@ -95,6 +95,7 @@ func TestControlAnswersAsAPythonWorkerDoes(t *testing.T) {
 // TestAutoscaleCommandsAnswerAsAPythonWorkersDo: likewise where the pool has an autoscaler.
 func TestAutoscaleCommandsAnswerAsAPythonWorkersDo(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
+		since(t, 6, "stats has a credential_provider")
 		s.controlDifferential(t, "autoscaled ending", "--autoscale", "4,1")
 	})
 }

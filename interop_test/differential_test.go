@@ -122,7 +122,7 @@ func (d *differential) add(t *testing.T, answer json.RawMessage, again func(numb
 // differential starts a Redis of its own, whose keys are all ours, and both workers; in the session that it
 // returns, comparison is ready.
 func (s setup) differential(t *testing.T) *session {
-	since(t, 7, "canvases leave the messages and keys that Stalk's do")
+	since(t, 7, "canvases leave the messages and keys that they leave here")
 	server := testservers.Redis(t)
 	s.backend = server.URL
 	exchange, python, stalk := "", unique("diffpy"), unique("diffgo")

@@ -6,7 +6,7 @@ import "testing"
 // pins those it needs, or messages published to the exchange would vanish in silence.
 func TestATopicBindingSurvivesTheSweepOfAPythonWorker(t *testing.T) {
 	on(t, func(t *testing.T, s setup) {
-		since(t, 7, "binding tables have deadlines")
+		since(t, 7, "binding tables have deadlines, and workers sweep them")
 		queue, exchange := unique("topic"), unique("exchange")
 		s = s.with("task_queues", map[string]any{
 			queue: map[string]any{"exchange": exchange, "exchange_type": "topic", "routing_key": "orders.*.eu"},

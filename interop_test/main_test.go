@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
 )
 
@@ -98,26 +96,4 @@ func need(t *testing.T) {
 		t.Fatal(missing)
 	}
 	t.Skip(missing)
-}
-
-// celeryVersion is that of the Celery beside which all runs, "5.7.0".
-var celeryVersion = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command(python, "-c", "import celery; print(celery.__version__)").Output()
-	return strings.TrimSpace(string(out)), err
-})
-
-// since skips what Celery does from a release on, 5.minor.
-func since(t *testing.T, minor int, what string) {
-	t.Helper()
-	version, err := celeryVersion()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var major, have int
-	if _, err := fmt.Sscanf(version, "%d.%d", &major, &have); err != nil {
-		t.Fatalf("Celery's version %q: %v", version, err)
-	}
-	if major == 5 && have < minor {
-		t.Skipf("Celery %s: %s from 5.%d on", version, what, minor)
-	}
 }

@@ -426,7 +426,7 @@ func TestReadOnlyByRemote(t *testing.T) {
 // TestConfWithDefaultsIsCelerys: every setting that a Python node tells with its defaults, ours tells, too.
 func TestConfWithDefaultsIsCelerys(t *testing.T) {
 	on(t, func(t *testing.T, s setup) {
-		since(t, 7, "the same settings")
+		since(t, 6, "the settings of databases are shown")
 		queue, other := unique("conf"), unique("conf")
 		ours, theirs := s.stalk(t, queue), s.celery(t, other)
 		p := s.python(t, queue)

@@ -109,7 +109,6 @@ app.conf.beat_schedule = {"x": {"task": "x", "schedule": 5}}
 // installed Celery's.
 func TestOldNamesAreThoseOfCelery(t *testing.T) {
 	need(t)
-	since(t, 7, "this list")
 	t.Parallel()
 	out, err := exec.Command(python, "-c", "import json, celery.app.defaults as d; print(json.dumps([d._TO_NEW_KEY, sorted(d.DEFAULTS)]))").Output()
 	if err != nil {
