@@ -155,6 +155,14 @@ func commands(g Program, p process) []*cli.Command {
 	return all
 }
 
+// chooseBelow is the action of a command that only has commands below it: it shows them, or refuses one it has not.
+func chooseBelow(c *cli.Context) error {
+	if name := c.Args().First(); name != "" {
+		return wrongly("%s: no such command: %q; stalk %[1]s --help lists them", c.Command.Name, name)
+	}
+	return cli.ShowSubcommandHelp(c)
+}
+
 // onUsageError tells c and what is below it what to do about a mistake in its flags. The help command, one variable of
 // urfave/cli for all that run in a process, is left out: --help is there.
 func onUsageError(c *cli.Command, wrong cli.OnUsageErrorFunc) {

@@ -76,6 +76,8 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"no task", nil, "worker -b redis://", "add --demo or --media-root"},
 		{"no broker", nil, "worker --demo", "give -b URL, CELERY_BROKER_URL, or broker_url"},
 		{"unknown command", nil, "wrker", `no such command: "wrker"`},
+		{"unknown command below quarantine", nil, "quarantine lits", `quarantine: no such command: "lits"; stalk quarantine --help`},
+		{"unknown command below list", nil, "list bindigns", `list: no such command: "bindigns"`},
 		{"unknown flag", nil, "worker --quues x", "flag provided but not defined: -quues"},
 		{"an argument", nil, "worker x", `takes no arguments but key=value settings, got "x"`},
 		{"an override of nothing", nil, "worker worker_concurency=2", `did you mean "worker_concurrency"?`},

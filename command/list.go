@@ -10,9 +10,10 @@ import (
 
 func listCommand(p process) *cli.Command {
 	return &cli.Command{
-		Name:  "list",
-		Usage: "look at the broker",
-		Flags: globalFlags(),
+		Name:   "list",
+		Usage:  "look at the broker",
+		Flags:  globalFlags(),
+		Action: chooseBelow,
 		Subcommands: []*cli.Command{{
 			Name:  "bindings",
 			Usage: "list which queues are bound to which exchanges (Redis)",

@@ -94,6 +94,7 @@ var (
 	ErrNotConnected = errors.New("worker: no connection to the broker")
 	ErrNotConsuming = errors.New("worker: not consuming yet")
 	ErrNoQueues     = errors.New("worker: no queue is left to consume: remote control cancelled them all")
+	ErrNoSlots      = errors.New("worker: no slot is left to run tasks: remote control took them all")
 )
 
 // Ready is nil while the worker is really consuming, else one of the errors above. It may be called at any time.
@@ -110,6 +111,8 @@ func (w *Worker) Ready() error {
 		return ErrNotConsuming
 	case len(w.queues.list()) == 0:
 		return ErrNoQueues
+	case w.slots.ceiling() == 0:
+		return ErrNoSlots
 	}
 	return nil
 }

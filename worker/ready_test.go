@@ -44,6 +44,13 @@ func TestReadySaysWhyNot(t *testing.T) {
 		}
 		r.w.queues.add(transports.Queue{Name: "q"})
 		want("when a queue is back", nil)
+		n := r.w.slots.shrink(1000)
+		want("when remote control has taken every slot", ErrNoSlots)
+		r.w.slots.stretch(n)
+		want("when autoscaling may add slots", nil)
+		r.w.slots.stretch(0)
+		r.w.slots.grow(n)
+		want("when the slots are back", nil)
 		r.send(protocol.Task{ID: "2", Name: "t"})
 		synctest.Wait()
 		r.w.Stop()

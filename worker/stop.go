@@ -79,7 +79,7 @@ func (w *Worker) Quit() {
 
 // ErrGrace is what Run returns, wrapped with their names, when tasks were cut short at shutdown. Their
 // messages are back with the broker.
-var ErrGrace = errors.New("worker: tasks were cut short by the end of the grace period")
+var ErrGrace = errors.New("worker: tasks were cut short by the shutdown")
 
 // A patience is how long a shutdown still waits for handlers: for Config.Grace, and once it is to be cold for
 // Config.SoftShutdown.
