@@ -79,6 +79,7 @@ type Sentinel struct {
 type Tune struct {
 	PoolSize    int           // 0: 10, or MaxConnections when configured
 	ReadTimeout time.Duration // 0: Options.SocketTimeout
+	Buffer      int           // bytes of each connection's buffer for reading, and of that for writing; 0: 16 KiB
 	// Wrap sees each network connection after it is made; nil: nobody does.
 	Wrap func(net.Conn) net.Conn
 }
@@ -111,6 +112,8 @@ func (o *Options) Client(i int, t Tune) *redis.Client {
 		WriteTimeout:          o.SocketTimeout,
 		ContextTimeoutEnabled: true,
 		PoolSize:              cmp.Or(t.PoolSize, o.MaxConnections, 10),
+		ReadBufferSize:        cmp.Or(t.Buffer, 16<<10), // a worker has a dozen connections: the driver's 64 KiB each are most of its heap
+		WriteBufferSize:       cmp.Or(t.Buffer, 16<<10),
 		DisableIdentity:       true,
 		MaintNotificationsConfig: &maintnotifications.Config{
 			Mode: maintnotifications.ModeDisabled,

@@ -25,7 +25,7 @@ var errBacklog = fmt.Errorf("rabbitmq: more than %d broadcast messages wait to b
 type subscription struct {
 	c       *conn
 	f       transports.Fanout
-	out     chan protocol.Message // written by run
+	out     chan *protocol.Message // written by run; of pointers, as a channel takes all its memory at once
 	stop    chan struct{}
 	stopped sync.Once
 	ended   chan struct{} // closed when run has returned
@@ -45,7 +45,7 @@ func (c *conn) Subscribe(ctx context.Context, f transports.Fanout) (transports.S
 		return nil, err
 	}
 	s := &subscription{
-		c: c, f: f, out: make(chan protocol.Message, backlog), stop: make(chan struct{}), ended: make(chan struct{}),
+		c: c, f: f, out: make(chan *protocol.Message, backlog), stop: make(chan struct{}), ended: make(chan struct{}),
 		trouble: trouble{c: c, queue: f.Queue},
 	}
 	first := make(chan error, 1)
@@ -145,8 +145,9 @@ func (s *subscription) serve(ch *amqp.Channel, messages <-chan amqp.Delivery) er
 				}
 				return errCancelled
 			}
+			m := messageOf(&d)
 			select {
-			case s.out <- messageOf(&d):
+			case s.out <- &m:
 				dropping = false
 			default:
 				if !dropping {
@@ -175,7 +176,7 @@ func (s *subscription) Next(ctx context.Context) (protocol.Message, error) {
 	}
 	select {
 	case m := <-s.out:
-		return m, nil
+		return *m, nil
 	case <-ctx.Done():
 		return protocol.Message{}, ctx.Err()
 	case <-s.c.done:

@@ -54,13 +54,13 @@ func newConn(t *Transport, server int) *conn {
 	c := &conn{
 		t:         t,
 		main:      t.opts.Client(server, redisopt.Tune{PoolSize: mainPool}),
-		block:     t.opts.Client(server, redisopt.Tune{PoolSize: blockPool}),
+		block:     t.opts.Client(server, redisopt.Tune{PoolSize: blockPool, Buffer: smallBuffer}),
 		done:      make(chan struct{}),
 		consumers: map[*consumer]struct{}{},
 		subs:      map[*subscription]struct{}{},
 		declared:  map[string]bool{},
 	}
-	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 1, Wrap: func(n net.Conn) net.Conn {
+	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 1, Buffer: smallBuffer, Wrap: func(n net.Conn) net.Conn {
 		c.dials.Add(1)
 		return n
 	}})

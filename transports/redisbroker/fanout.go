@@ -26,7 +26,7 @@ type subscription struct {
 	ps     *redis.PubSub
 	name   string           // of the exchange
 	member transports.Queue // the binding written for it; Name "": none
-	in     chan heard       // written by listen
+	in     chan *heard      // written by listen; of pointers, as a channel takes all its memory at once
 	stop   chan struct{}    // closed by Close
 	ended  chan struct{}    // closed when listen has ended
 	once   sync.Once
@@ -63,7 +63,7 @@ func (c *conn) subscribe(ctx context.Context, f transports.Fanout) (*subscriptio
 	ctx, cancel := c.timeout(ctx)
 	defer cancel()
 	s := &subscription{
-		c: c, name: f.Exchange, in: make(chan heard, broadcastBuffer),
+		c: c, name: f.Exchange, in: make(chan *heard, broadcastBuffer),
 		stop: make(chan struct{}), ended: make(chan struct{}),
 	}
 	channels := c.t.set.channels(f.Exchange, strings.ReplaceAll(f.RoutingKey, "#", "*"))
@@ -153,7 +153,7 @@ func (s *subscription) hear(raw []byte) {
 		return
 	}
 	select {
-	case s.in <- heard{m, raw}:
+	case s.in <- &heard{m, raw}:
 	default:
 		s.c.t.warning("broadcast dropped: too many are waiting", "exchange", s.name, "waiting", broadcastBuffer)
 	}
@@ -195,7 +195,7 @@ func (s *subscription) next(ctx context.Context) (heard, error) {
 	}
 	select {
 	case h := <-s.in:
-		return h, nil
+		return *h, nil
 	case <-ctx.Done():
 		return heard{}, ctx.Err()
 	case <-s.stop:

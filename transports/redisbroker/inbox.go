@@ -21,8 +21,8 @@ const leastBindingLife = time.Hour
 type inbox struct {
 	c     *conn
 	queue transports.Queue
-	in    chan protocol.Message // written by read
-	stop  chan struct{}         // closed by Close
+	in    chan *protocol.Message // written by read
+	stop  chan struct{}          // closed by Close
 	once  sync.Once
 }
 
@@ -41,7 +41,7 @@ func (c *conn) openInbox(ctx context.Context, f transports.Fanout) (*inbox, erro
 	n := &inbox{
 		c:     c,
 		queue: transports.Queue{Name: f.Queue, Exchange: f.Exchange, Type: "direct", RoutingKey: f.RoutingKey, Arguments: f.Arguments},
-		in:    make(chan protocol.Message, broadcastBuffer), stop: make(chan struct{}),
+		in:    make(chan *protocol.Message, broadcastBuffer), stop: make(chan struct{}),
 	}
 	if err := c.outcomeIn(ctx, "binding", n.bind(ctx)); err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (n *inbox) hear(raw []byte) {
 		return
 	}
 	select {
-	case n.in <- m:
+	case n.in <- &m:
 	default:
 		n.c.t.warning("reply dropped: too many are waiting", "queue", n.queue.Name, "waiting", broadcastBuffer)
 	}
@@ -139,7 +139,7 @@ func (n *inbox) Next(ctx context.Context) (protocol.Message, error) {
 	}
 	select {
 	case m := <-n.in:
-		return m, nil
+		return *m, nil
 	case <-ctx.Done():
 		return protocol.Message{}, ctx.Err()
 	case <-n.stop:

@@ -18,6 +18,10 @@ import (
 const (
 	mainPool  = 32
 	blockPool = 128
+
+	// smallBuffer is what connections have that wait for one message or ask for a sign of life. What is longer
+	// passes the buffer by.
+	smallBuffer = 4 << 10
 )
 
 // A Transport knows one Redis broker and keeps the leases of what was delivered by any of its Conns.
