@@ -94,11 +94,15 @@ func EncodeEvents(enc Encoding, events ...Event) (m Message, routingKey string, 
 	return m, routingKey, err
 }
 
+// doc is the event as it is written. It is never searched, so it does without Set and an index.
 func (e Event) doc() *Object {
-	doc := e.Fields.Clone()
-	doc.Delete("type")
-	doc.Set("type", e.Type)
-	return doc
+	members := make([]Member, 0, e.Fields.Len()+1)
+	for _, m := range e.Fields.Members() {
+		if m.Key != "type" {
+			members = append(members, m)
+		}
+	}
+	return &Object{members: append(members, Member{"type", e.Type})}
 }
 
 // An eventField is a field that readers use without looking whether it is there.

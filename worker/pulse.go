@@ -54,8 +54,9 @@ type pulse struct {
 	clock  *clock
 	meter  *meter
 	stats  *stats
-	pid    int
-	client string // who publishes task-sent: gen<pid>@<host>
+	node   protocol.Value // hostname of all but task-sent, made once: events are many
+	client protocol.Value // that of task-sent, who publishes it: gen<pid>@<host>
+	pid    protocol.Value
 
 	tasks     atomic.Bool  // task events are on
 	processed atomic.Int64 // runs begun
@@ -69,7 +70,8 @@ type pulse struct {
 
 func newPulse(cfg *Config, log *slog.Logger, l *link, c *clock, m *meter, s *stats, client string) *pulse {
 	p := &pulse{
-		cfg: cfg, log: log, link: l, clock: c, meter: m, stats: s, pid: os.Getpid(), client: client,
+		cfg: cfg, log: log, link: l, clock: c, meter: m, stats: s,
+		node: cleanText(cfg.Node), client: cleanText(client), pid: int64(os.Getpid()),
 		queue: newEventQueue(), asked: make(chan struct{}, 1), stop: newOnce(),
 	}
 	p.tasks.Store(cfg.Events.Tasks)
@@ -83,20 +85,22 @@ func (p *pulse) tells(j *job) bool {
 
 // task puts an event of the job's task into the queue.
 func (p *pulse) task(j *job, kind string, fields ...protocol.Member) {
-	uuid := protocol.Member{Key: "uuid", Value: j.task.ID}
-	p.queue.put(func() protocol.Event { return p.event(kind, p.cfg.Node, append([]protocol.Member{uuid}, fields...)) })
+	p.queue.put(func() protocol.Event { return p.event(kind, p.node, j.task.ID, fields) })
 }
 
-// event is one with all that every event has, at the next moment of our clock.
-func (p *pulse) event(kind, hostname string, fields []protocol.Member) protocol.Event {
+// event is one with all that every event has, at the next moment of our clock. uuid is "" for an event of the worker.
+func (p *pulse) event(kind string, hostname protocol.Value, uuid string, fields []protocol.Member) protocol.Event {
 	now := time.Now()
-	f := make([]protocol.Member, 0, len(fields)+5)
-	f = append(f,
-		protocol.Member{Key: "hostname", Value: cleanText(hostname)},
+	var room [20]protocol.Member // as many as any event has, copied by ObjectOf: it stays on the stack
+	f := append(room[:0],
+		protocol.Member{Key: "hostname", Value: hostname},
 		protocol.Member{Key: "utcoffset", Value: utcOffset(now, p.cfg.Events.Zone)},
-		protocol.Member{Key: "pid", Value: int64(p.pid)},
+		protocol.Member{Key: "pid", Value: p.pid},
 		protocol.Member{Key: "clock", Value: p.clock.forward()},
 	)
+	if uuid != "" {
+		f = append(f, protocol.Member{Key: "uuid", Value: uuid})
+	}
 	f = append(f, fields...)
 	f = append(f, protocol.Member{Key: "timestamp", Value: float64(now.UnixMicro()) / 1e6})
 	return protocol.Event{Type: kind, Fields: protocol.ObjectOf(f...)}
@@ -265,8 +269,7 @@ func (p *pulse) sent(pub transports.Publishing) {
 		retries = int64(0)
 	}
 	p.queue.put(func() protocol.Event {
-		return p.event("task-sent", p.client, []protocol.Member{
-			{Key: "uuid", Value: id},
+		return p.event("task-sent", p.client, id, []protocol.Member{
 			{Key: "root_id", Value: textOrNil(text("root_id"))},
 			{Key: "parent_id", Value: textOrNil(text("parent_id"))},
 			{Key: "name", Value: name},

@@ -200,7 +200,7 @@ func (p *pulse) signOfLife(ctx context.Context, kind string, fields []protocol.M
 
 // tell sends one worker event at once.
 func (p *pulse) tell(ctx context.Context, conn transports.Conn, kind string, fields []protocol.Member) {
-	switch err := p.publish(ctx, conn, p.event(kind, p.cfg.Node, fields)); {
+	switch err := p.publish(ctx, conn, p.event(kind, p.node, "", fields)); {
 	case err == nil:
 		p.scolded.Store(false)
 	case ctx.Err() == nil && !errors.Is(err, transports.ErrDisconnected):
