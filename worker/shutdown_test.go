@@ -182,3 +182,43 @@ func TestACopyIsNotRunByAWorkerThatStops(t *testing.T) {
 		r.wantQueue("q", 1, 0)
 	})
 }
+
+// The copy waits for a slot already when the worker is told to stop; the slot it gets later is not for it.
+func TestACopyThatWaitsForASlotGoesBackAtShutdown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		runs, let := 0, make(chan struct{})
+		r := startRig(t, func(c *Config) { c.Concurrency, c.Grace = 2, -1 }, handlers.Func("back", func(context.Context, nothing) (int, error) {
+			runs++
+			<-let
+			return 0, handlers.Requeue(nil)
+		}))
+		r.send(protocol.Task{ID: "a", Name: "back"})
+		synctest.Wait()
+		r.broker.Cut()
+		pass(2 * time.Second)
+		r.wantLog("a copy of a running task came back")
+		taken := make(chan bool, 2)
+		for range 2 { // the free slot, and first in the line for the other
+			go func() { taken <- r.w.slots.acquire(t.Context()) }()
+			synctest.Wait()
+		}
+		close(let)
+		synctest.Wait()
+		r.cancel()
+		synctest.Wait()
+		for range 2 {
+			if !<-taken {
+				t.Fatal("a slot was not to be had")
+			}
+			r.w.slots.release()
+			synctest.Wait()
+		}
+		if err := r.stop(); err != nil {
+			t.Error(err)
+		}
+		if runs != 1 {
+			t.Errorf("the task ran %d times", runs)
+		}
+		r.wantQueue("q", 1, 0)
+	})
+}

@@ -159,6 +159,11 @@ func (in *intake) await(j *job, other *entry) {
 		in.giveBack(j)
 		return
 	}
+	if w.isStopping() { // since it waits for the slot
+		w.slots.release()
+		in.giveBack(j)
+		return
+	}
 	in.admit(j)
 }
 
