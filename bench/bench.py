@@ -8,6 +8,7 @@ Every figure is of two slots (-c 2). Prints a table, ratios first, and writes th
     memory      proportional set size of the worker with its children, idle and the most while busy
     latency     median of delay() to get() with an idle worker
     start       from starting the process to the result of a task that waits for it
+    events      tasks/s and CPU again with -E: what telling monitors of each task costs either worker
 """
 import argparse
 import json
@@ -75,13 +76,13 @@ def memory(pids):
 class Worker:
     """One worker process of either kind."""
 
-    def __init__(self, kind, broker, backend, queue, media, slots=2):
+    def __init__(self, kind, broker, backend, queue, media, slots=2, options=()):
         self.kind = kind
         if kind == "stalk":
             argv = [STALK, "-b", broker, "--result-backend", backend, "worker", "--demo", "--media-root", media]
         else:
             argv = [sys.executable, "-m", "celery", "-A", "app", "worker", "-P", "prefork", "--without-gossip", "--without-mingle", "--without-heartbeat"]
-        argv += ["-Q", queue, "-c", str(slots), "-l", "WARNING", "-n", f"{kind}-{uuid.uuid4().hex[:8]}@bench"]
+        argv += ["-Q", queue, "-c", str(slots), "-l", "WARNING", "-n", f"{kind}-{uuid.uuid4().hex[:8]}@bench", *options]
         env = os.environ | {"BENCH_BROKER": broker, "BENCH_BACKEND": backend, "BENCH_MEDIA": media, "C_FORCE_ROOT": "1"}
         self.log = open(Path(media) / f"{kind}.log", "ab")
         self.process = subprocess.Popen([str(a) for a in argv], cwd=ROOT / "bench", env=env, stdout=self.log, stderr=self.log, start_new_session=True)
@@ -168,7 +169,7 @@ class Bench:
             return self.store.dbsize()
         return self.channel.queue_declare(self.reply, passive=True).message_count
 
-    def waiting(self, kind, n):
+    def waiting(self, kind, n, options=()):
         """Rate, CPU of worker and servers per 1,000 tasks, and most memory, over n waiting tasks."""
         import redis
 
@@ -177,7 +178,7 @@ class Bench:
         self.fill(n)
         with self.app.connection_for_read() as connection:
             self.channel = connection.default_channel if self.broker.startswith("amqp") else None
-            with Worker(kind, self.broker, self.backend, self.queue, self.media) as worker:
+            with Worker(kind, self.broker, self.backend, self.queue, self.media, options=options) as worker:
                 begin, most, deadline = None, 0, time.monotonic() + 180
                 while True:
                     count, now, pids = self.done(), time.monotonic(), worker.pids()
@@ -227,8 +228,10 @@ def main():
                 start = bench.start_to_first(kind)
                 latency, idle = bench.idle(kind, int(200 * scale) + 10)
                 rate, worker_cpu, server_cpu, busy = bench.waiting(kind, counts[kind])
+                told_rate, told_cpu, _, _ = bench.waiting(kind, counts[kind], ["-E"])
                 row[kind] = {"tasks_per_s": rate, "cpu_s_per_1000": worker_cpu, "server_cpu_s_per_1000": server_cpu, "idle_mb": idle,
-                             "busy_mb": busy, "latency_ms": latency * 1000, "start_s": start, "tasks": counts[kind]}
+                             "busy_mb": busy, "latency_ms": latency * 1000, "start_s": start, "tasks": counts[kind],
+                             "events_tasks_per_s": told_rate, "events_cpu_s_per_1000": told_cpu}
             report["rows"].append(row)
             say(line(row))
 
@@ -272,6 +275,12 @@ def table(report):
             r = row[kind]
             out.append(f"{row['setup']:19}{kind:8}{r['tasks_per_s']:9.0f}{r['cpu_s_per_1000']:12.3f}{r['server_cpu_s_per_1000']:12.3f}"
                        f"{r['idle_mb']:9.1f}{r['busy_mb']:9.1f}{r['latency_ms']:9.2f}{r['start_s']:9.2f}")
+    out.append(f"\n{'Task events on (-E)':27}{'tasks/s':>9}{'CPU s/1000':>12}{'of it for events':>18}")
+    for row in report["rows"]:
+        for kind in ("stalk", "celery"):
+            r = row[kind]
+            out.append(f"{row['setup']:19}{kind:8}{r['events_tasks_per_s']:9.0f}{r['events_cpu_s_per_1000']:12.3f}"
+                       f"{r['events_cpu_s_per_1000'] - r['cpu_s_per_1000']:18.3f}")
     t = report["thumbnail"]
     out.append(f"\nThumbnail of a 12-megapixel JPEG to 256x192, one slot, delay() to get():")
     for key, label in [("stalk", "Stalk"), ("pillow_draft", "Celery + Pillow with draft"), ("pillow", "Celery + Pillow without draft")]:
