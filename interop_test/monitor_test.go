@@ -23,7 +23,6 @@ func onMonitored(t *testing.T, modules []string, test func(t *testing.T, s setup
 	need(t)
 	for _, module := range modules {
 		if err := exec.Command(python, "-c", "import "+module).Run(); err != nil {
-			since(t, 7, module+" is installed, for scripts/versions.sh brings Celery alone,")
 			t.Fatalf("%s has no %s; run scripts/setup.sh", python, module)
 		}
 	}

@@ -3,7 +3,7 @@
 #   servers   redis-server, rabbitmq-server (apt)
 #   venv      .build/venv with Celery and Django, from pyfixtures/requirements-interop.txt
 #   monitors  Chromium (apt), and in .build/venv Flower and django-celery-beat, from pyfixtures/requirements-monitors.txt
-#   5.3 ...   .build/venv-5.3 with that Celery instead, from pyfixtures/requirements-5.3.txt
+#   5.3 ...   .build/venv-5.3 with that Celery instead, from pyfixtures/requirements-5.3.txt, and what monitors needs
 #
 #   scripts/setup.sh [servers] [venv] [monitors] [5.N]...     nothing named: all but the older Celerys
 #
@@ -53,7 +53,7 @@ venv() {
     mkdir -p .build
     dir=.build/venv-$1
     # That Celery as its own file has it, and what else the tests import as beside the newest.
-    { cat "pyfixtures/requirements-$1.txt"; echo 'celery[redis]'; grep -E '^(Django|Pillow|brotli)==' "$requirements"; } >"$dir.txt"
+    { cat "pyfixtures/requirements-$1.txt"; echo 'celery[redis]'; grep -E '^(Django|Pillow|brotli)==' "$requirements"; cat pyfixtures/requirements-monitors.txt; } >"$dir.txt"
     requirements=$dir.txt
   fi
   python=$(command -v "${PYTHON:-python3}") || { apt_install python3 python3-venv; python=$(command -v python3); }
@@ -69,15 +69,20 @@ venv() {
   printf '%s\n' "$want" >"$dir/.stamp" # last: a half-made folder is made again
 }
 
-# monitors adds to the folder that venv makes what the tests of monitors import; the demo does without.
-monitors() {
-  local requirements=pyfixtures/requirements-monitors.txt dir=.build/venv want browser
+# browser is what the tests of monitors look at pages with.
+browser() {
+  local browser
   for browser in chromium-headless-shell chromium chromium-browser google-chrome; do # as interop_test looks for them
-    have "$browser" && break
-    browser=''
+    have "$browser" && return
   done
   # Chromium without its window needs fewer packages; not every release has it.
-  [ -n "$browser" ] || (apt_install chromium-headless-shell) || apt_install chromium
+  (apt_install chromium-headless-shell) || apt_install chromium
+}
+
+# monitors adds to the folder that venv makes what the tests of monitors import; the demo does without.
+monitors() {
+  local requirements=pyfixtures/requirements-monitors.txt dir=.build/venv want
+  browser
   venv
   want="$(cat "$dir/.stamp") $(cksum <"$requirements")"
   [ "$(cat "$dir/.stamp-monitors" 2>/dev/null)" != "$want" ] || return 0
@@ -92,6 +97,7 @@ for part in "$@"; do
     servers | venv | monitors) "$part" ;;
     5.[0-9]*)
       [ -e "pyfixtures/requirements-$part.txt" ] || die "there is no pyfixtures/requirements-$part.txt"
+      browser
       venv "$part"
       ;;
     *) die "\"$part\" is neither servers nor venv nor monitors nor a version of Celery" ;;
