@@ -90,6 +90,9 @@ func (in *intake) consume(ctx context.Context, conn transports.Conn, queues []tr
 func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	log := in.w.log
 	in.w.pulse.online(ctx, conn)
+	if !in.ready {
+		in.w.mingle.await(ctx)
+	}
 	window := in.window()
 	have := in.w.queues.trusted()
 	version := -1 // of the set that the consumer follows

@@ -15,20 +15,44 @@ import (
 // mingle says hello to the other nodes over each new connection, with our revoked ids, and takes theirs and their
 // clocks from the answers: a revocation survives the restart of a node.
 //
-// Celery consumes nothing until a whole second has gone by. Here tasks are taken meanwhile: who waits for the
-// start of a worker waits for nothing, and what is revoked but comes in the moment before the first answer runs,
-// as it would on a node that was just started when the revocation was sent. What waits for its time or its turn
-// is looked up again when that has come.
+// Celery consumes nothing until a whole second has gone by. Here the first tasks are taken as soon as the neighbors
+// have fallen silent (silentFor, quietFor): they answer at once, or they are not there. A task that only a slow
+// neighbor knows as revoked runs. What waits for its time or its turn is looked up again when that has come.
 type mingle struct {
 	cfg     *Config
 	log     *slog.Logger
 	link    *link
 	clock   *clock
 	revoked *revoked
+	heard   once // closed when the first tasks may be taken
 }
 
-// mingleFor is how long answers are waited for.
-const mingleFor = time.Second
+func newMingle(cfg *Config, log *slog.Logger, l *link, c *clock, r *revoked) *mingle {
+	m := &mingle{cfg: cfg, log: log, link: l, clock: c, revoked: r, heard: newOnce()}
+	if cfg.Control.Off || cfg.Events.NoMingle {
+		m.heard.close() // nobody is asked
+	}
+	return m
+}
+
+const (
+	mingleFor = time.Second            // how long answers are waited for
+	silentFor = 100 * time.Millisecond // how long the first one is waited for before tasks are taken
+	quietFor  = 50 * time.Millisecond  // and how long another one
+	heardBy   = 500 * time.Millisecond // then tasks are taken, whatever comes
+)
+
+// await returns when what the neighbors know as revoked is known, as far as they said so in time. Called at the
+// first start of consuming.
+func (m *mingle) await(ctx context.Context) {
+	t := time.NewTimer(heardBy)
+	defer t.Stop()
+	select {
+	case <-m.heard.done:
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
 
 // mostNeighbors bounds the answers that are counted.
 const mostNeighbors = 10_000
@@ -61,6 +85,7 @@ func (m *mingle) run(ctx context.Context) {
 
 // greet asks and listens for mingleFor.
 func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
+	defer m.heard.close()
 	m.log.Info("mingle: searching for neighbors")
 	ctx, cancel := context.WithTimeout(ctx, mingleFor+commandTimeout)
 	defer cancel()
@@ -108,6 +133,8 @@ func (m *mingle) collect(ctx context.Context, answers transports.Subscription, t
 	ctx, cancel := context.WithTimeout(ctx, mingleFor)
 	defer cancel()
 	all, synced := map[string]bool{}, 0
+	silence := time.AfterFunc(silentFor, m.heard.close)
+	defer silence.Stop()
 	for {
 		message, err := answers.Next(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -133,6 +160,7 @@ func (m *mingle) collect(ctx context.Context, answers transports.Subscription, t
 				synced++
 				m.sync(state)
 			}
+			silence.Reset(quietFor)
 		}
 	}
 	if len(all) == 0 {

@@ -140,20 +140,76 @@ func TestMingleTakesWhatNeighborsKnow(t *testing.T) {
 	}
 }
 
-// TestMingleDelaysNoTask: tasks run while the answers are awaited; one that waits for its time is looked up again.
-func TestMingleDelaysNoTask(t *testing.T) {
+// TestMingleComesBeforeTheFirstTask: what neighbors know as revoked does not run, though it waits in the queue.
+func TestMingleComesBeforeTheFirstTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, n := neighboredRig(t, nil, handlers.Func("double", double))
+		r.send(protocol.Task{ID: "gone", Name: "double", Args: args(int64(1))})
+		r.send(protocol.Task{ID: "gone too", Name: "double", Args: args(int64(1))})
+		r.send(protocol.Task{ID: "good", Name: "double", Args: args(int64(1))})
+		hello := n.greeted()
+		time.Sleep(90 * time.Millisecond)
+		n.answer(hello, hello.Ticket, `{"n@x": {"revoked": ["gone"], "clock": 1}}`)
+		time.Sleep(40 * time.Millisecond)
+		n.answer(hello, hello.Ticket, `{"m@x": {"revoked": ["gone too"], "clock": 1}}`)
+		time.Sleep(40 * time.Millisecond)
+		synctest.Wait()
+		if !strings.Contains(r.log.String(), "searching") || strings.Contains(r.log.String(), "received") {
+			t.Errorf("a task came before the neighbors' answers:\n%s", r.log)
+		}
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		r.wantState("gone", protocol.Revoked)
+		r.wantState("gone too", protocol.Revoked)
+		r.wantState("good", protocol.Success)
+	})
+}
+
+// TestMingleDelaysTasksForAMoment: a node without neighbors waits a tenth of a second, and only at its first
+// connection; a task that waits for its time is looked up again.
+func TestMingleDelaysTasksForAMoment(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r, n := neighboredRig(t, nil, handlers.Func("double", double))
 		r.send(protocol.Task{ID: "now", Name: "double", Args: args(int64(1))})
 		r.send(protocol.Task{ID: "later", Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Minute)})
 		hello := n.greeted()
+		time.Sleep(silentFor - time.Millisecond)
+		synctest.Wait()
+		if strings.Contains(r.log.String(), "received") {
+			t.Errorf("a task came before silence:\n%s", r.log)
+		}
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		r.wantState("now", protocol.Success)
-		time.Sleep(500 * time.Millisecond)
 		n.answer(hello, hello.Ticket, `{"n@x": {"revoked": ["now", "later"], "clock": 1}}`)
 		pass(2 * time.Minute)
 		r.wantState("now", protocol.Success)
 		r.wantState("later", protocol.Revoked)
+
+		r.broker.Cut()
+		began := time.Now()
+		r.send(protocol.Task{ID: "again", Name: "double", Args: args(int64(1))})
+		for !strings.Contains(r.log.String(), "double[again] succeeded") {
+			time.Sleep(time.Millisecond)
+		}
+		r.wantLog("Connection to broker lost")
+		if took := time.Since(began); took > silentFor {
+			t.Errorf("after a lost connection the first task took %v", took)
+		}
+	})
+}
+
+func TestNeighborsWhoDoNotStopTalkingDelayNoTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, n := neighboredRig(t, nil, handlers.Func("double", double))
+		r.send(protocol.Task{ID: "now", Name: "double", Args: args(int64(1))})
+		hello := n.greeted()
+		for i := range 60 {
+			n.answer(hello, hello.Ticket, fmt.Sprintf(`{"n%d@x": {"revoked": [], "clock": 1}}`, i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		synctest.Wait()
+		r.wantState("now", protocol.Success)
 	})
 }
 

@@ -152,7 +152,7 @@ func New(cfg Config) (*Worker, error) {
 	clock := newClock()
 	w.meter = newMeter(&w.cfg)
 	w.pulse = newPulse(&w.cfg, w.log, w.link, clock, w.meter, &w.stats, w.who.origin)
-	w.mingle = &mingle{cfg: &w.cfg, log: w.log, link: w.link, clock: clock, revoked: w.revoked}
+	w.mingle = newMingle(&w.cfg, w.log, w.link, clock, w.revoked)
 	w.gossip = &gossip{cfg: &w.cfg, log: w.log, link: w.link, clock: clock}
 	w.settler = &settler{
 		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who, told: w.pulse,
