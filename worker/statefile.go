@@ -71,6 +71,8 @@ func openState(path, node string, revoked *idSet, c *clock, log *slog.Logger) (*
 		return nil, fmt.Errorf("worker: state file %q: %w", path, err)
 	case len(bytes.TrimSpace(text)) == 0:
 		return s, nil
+	case !looksLikeState(text):
+		return nil, fmt.Errorf("worker: %q is no state file: it holds something else, which is left alone; give this worker a file of its own", path)
 	}
 	var doc stateDocument
 	err = json.Unmarshal(text, &doc)
@@ -90,6 +92,13 @@ func openState(path, node string, revoked *idSet, c *clock, log *slog.Logger) (*
 	}
 	s.take(doc, time.Now())
 	return s, nil
+}
+
+// looksLikeState reports whether a file may be put aside when it cannot be read: it begins as one of ours does, or holds
+// the zeros that a lost machine leaves. Anything else is somebody's.
+func looksLikeState(text []byte) bool {
+	const begin = `{"stalk_state":`
+	return len(bytes.Trim(text, "\x00")) == 0 || bytes.HasPrefix(text, []byte(begin)) || bytes.HasPrefix([]byte(begin), text)
 }
 
 func readState(path string) ([]byte, error) {

@@ -107,6 +107,9 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 		{"gdbm", gdbm, "Python worker"},
 		{"Berkeley DB", ndbm, "Python worker"},
 		{"SQLite", "SQLite format 3\x00...", "Python worker"},
+		{"somebody's JSON", `{"a": 1}`, "no state file"},
+		{"a text", "root:x:0:0:root:/root:/bin/bash", "no state file"},
+		{"dbm.dumb", "'zrevoked', (0, 20)", "no state file"},
 		{"of a newer version", `{"stalk_state": 9}`, "version 9"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -133,10 +136,11 @@ func TestStateFileThatCannotBeUsed(t *testing.T) {
 // A damaged file is put aside, told of, and stops nobody.
 func TestDamagedStateFile(t *testing.T) {
 	for name, text := range map[string]string{
-		"cut":            `{"stalk_state": 1, "revoked": [{"id": "a", "at"`,
-		"something else": `{"a": 1}`,
-		"no JSON":        "\x00\x01\x02\x03\x04",
-		"a wrong type":   `{"stalk_state": 1, "revoked": {"a": 1}}`,
+		"cut":          `{"stalk_state": 1, "revoked": [{"id": "a", "at"`,
+		"cut early":    `{"sta`,
+		"zeros":        "\x00\x00\x00\x00",
+		"no version":   `{"stalk_state": null}`,
+		"a wrong type": `{"stalk_state": 1, "revoked": {"a": 1}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "state")
