@@ -11,7 +11,10 @@ import (
 func BenchmarkEncodeEvents(b *testing.B) {
 	event := func(kind string, more ...protocol.Member) protocol.Event {
 		fields := append([]protocol.Member{
-			{Key: "hostname", Value: "celery@host"}, {Key: "utcoffset", Value: 0.0}, {Key: "pid", Value: int64(4711)}, {Key: "clock", Value: int64(123456)},
+			{Key: "hostname", Value: "celery@host"},
+			{Key: "utcoffset", Value: 0.0},
+			{Key: "pid", Value: int64(4711)},
+			{Key: "clock", Value: int64(123456)},
 			{Key: "uuid", Value: "5f9c8f0e-3c1a-4b43-a8b5-6d2f0f0c9b55"},
 		}, more...)
 		return protocol.Event{Type: kind, Fields: protocol.ObjectOf(append(fields, protocol.Member{Key: "timestamp", Value: 1760000000.123456})...)}
@@ -20,9 +23,15 @@ func BenchmarkEncodeEvents(b *testing.B) {
 	for range 8 {
 		events = append(events,
 			event("task-received", []protocol.Member{
-				{Key: "name", Value: "demo.add"}, {Key: "args", Value: "(1, 2)"}, {Key: "kwargs", Value: "{}"},
-				{Key: "root_id", Value: "5f9c8f0e-3c1a-4b43-a8b5-6d2f0f0c9b55"}, {Key: "parent_id", Value: nil}, {Key: "retries", Value: int64(0)},
-				{Key: "eta", Value: nil}, {Key: "expires", Value: nil}, {Key: "queue", Value: "celery"},
+				{Key: "name", Value: "demo.add"},
+				{Key: "args", Value: "(1, 2)"},
+				{Key: "kwargs", Value: "{}"},
+				{Key: "root_id", Value: "5f9c8f0e-3c1a-4b43-a8b5-6d2f0f0c9b55"},
+				{Key: "parent_id", Value: nil},
+				{Key: "retries", Value: int64(0)},
+				{Key: "eta", Value: nil},
+				{Key: "expires", Value: nil},
+				{Key: "queue", Value: "celery"},
 			}...),
 			event("task-started"),
 			event("task-succeeded", protocol.Member{Key: "result", Value: "3"}, protocol.Member{Key: "runtime", Value: 0.000123}))
