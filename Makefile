@@ -22,11 +22,12 @@ demo: build
 	@$(GO) build -o .build/photo ./demo/photo
 	@exec .build/venv/bin/python demo/run.py $(if $(filter-out 0,$(ONCE)),--once)
 
+# -parallel: the tests beside Python mostly wait.
 ## test: everything with the race detector, on real servers that it starts (PACKAGES=./worker TEST_FLAGS="-run X")
 .PHONY: test
 test: .build/testservers
 	@scripts/setup.sh
-	INTEROP=required .build/testservers -- $(GO) test -race -timeout 20m $(TEST_FLAGS) $(PACKAGES)
+	INTEROP=required .build/testservers -- $(GO) test -race -timeout 30m -parallel 4 $(TEST_FLAGS) $(PACKAGES)
 
 ## test-versions: interop_test beside Celery 5.3, 5.4, 5.5 and 5.6 (VERSIONS="5.3" TEST_FLAGS="-run X")
 .PHONY: test-versions
