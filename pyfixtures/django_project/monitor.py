@@ -93,7 +93,8 @@ class Exporter:
     def task(self, event):
         self.state.event(event)
         task = self.state.tasks.get(event["uuid"])
-        labels = (task.name, nodesplit(task.hostname)[1], getattr(task, "queue", "celery"))
+        # str: of a task that another test began before we listened the name is not known; its label is "None".
+        labels = (str(task.name), nodesplit(task.hostname)[1], getattr(task, "queue", "celery"))
         self.counts["%s %s" % (event["type"], task.name)] += 1
         if event["type"] == "task-failed":
             found = EXCEPTION.match(task.exception)
@@ -193,7 +194,7 @@ def main(path):
                         for n, w in state.workers.items()},
             "exporter": {
                 "counts": exporter.counts, "exceptions": exporter.exceptions, "up": exporter.up, "active": exporter.active,
-                "runtime": {" ".join(k): v[0] for k, v in exporter.runtime.items()}, "waits": len(exporter.wait), **exporter.scraped,
+                "runtime": {" ".join(map(str, k)): v[0] for k, v in exporter.runtime.items()}, "waits": len(exporter.wait), **exporter.scraped,
             },
         }
         with open(path, "w") as f:
