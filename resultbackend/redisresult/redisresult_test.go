@@ -24,7 +24,6 @@ func record(id string, s protocol.State) resultbackend.Record {
 
 func TestKeyPrefix(t *testing.T) {
 	t.Parallel()
-	url := miniURL(t)
 	for _, tt := range []struct{ name, prefix, want string }{
 		{"a word gets an underscore", "myapp", "myapp_celery-task-meta-t"},
 		{"a colon is enough", "myapp:", "myapp:celery-task-meta-t"},
@@ -34,7 +33,8 @@ func TestKeyPrefix(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b, client, _ := open(t, url, redisresult.Config{Options: map[string]any{"global_keyprefix": tt.prefix}})
+			// A server for each: two of the prefixes come to the same key, and open clears what it leaves.
+			b, client, _ := open(t, miniURL(t), redisresult.Config{Options: map[string]any{"global_keyprefix": tt.prefix}})
 			ch := watch(t, client, tt.want)
 			if err := b.Store(t.Context(), record("t", protocol.Success)); err != nil {
 				t.Fatalf("Store: %v", err)
