@@ -27,6 +27,7 @@ type Options struct {
 	StoreErrors          bool             // store_errors_even_if_ignored
 	TrackStarted         *bool            // nil: the worker's setting (false)
 	NoEvents             bool             // no task events (send_events = False)
+	Slots                int              // how many of the worker's slots a run takes, as what keeps several CPUs busy should; 0: 1; more than there are: all
 	Expected             func(error) bool // Celery's throws: logged at INFO, without traceback; nil: none
 }
 
@@ -121,6 +122,9 @@ func (o Options) faults() []string {
 		if d.d < 0 {
 			faults = append(faults, fmt.Sprintf("Options.%s is %v, want 0 or more", d.name, d.d))
 		}
+	}
+	if o.Slots < 0 {
+		faults = append(faults, fmt.Sprintf("Options.Slots is %d, want 0 or more", o.Slots))
 	}
 	if _, err := ParseRate(o.Rate); err != nil {
 		faults = append(faults, "Options.Rate: "+strings.TrimPrefix(err.Error(), "handlers: "))

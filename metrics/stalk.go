@@ -26,6 +26,8 @@ func writeStalk(t *text, s snapshot) {
 
 	t.gauge("stalk_connected", "1 while there is a connection to the broker.", truth(st.Connected))
 	t.gauge("stalk_slots", "Tasks that may run at a time (concurrency).", float64(st.Slots))
+	t.gauge("stalk_memory_budget_bytes", "Memory that running tasks may reserve together; 0: no limit.", float64(st.Memory))
+	t.gauge("stalk_memory_reserved_bytes", "Memory that running tasks have reserved.", float64(st.Reserved))
 	t.gauge("stalk_slots_used", "Slots taken by tasks that run or are about to.", float64(st.InUse))
 	t.gauge("stalk_held", "Tasks held for their eta, or for their turn by a rate limit.", float64(st.Held))
 	t.gauge("stalk_settling", "Finished tasks whose result, follow-ups or acknowledgement are on their way.", float64(st.Settling))

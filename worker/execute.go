@@ -22,6 +22,7 @@ type executor struct {
 	meter   *meter
 	settler *settler
 	times   *timeLimits
+	budget  *budget
 	pid     int
 }
 
@@ -53,7 +54,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil) // each way out has given its cause before
-	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1)}
+	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1), memory: e.budget.reservation()}
 	soft, hard := j.limits(e.cfg, e.times)
 	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j, soft, hard), host)
 
@@ -81,7 +82,9 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	}
 	e.roster.handler(func() {
 		defer close(done)
-		back <- e.call(ctx, j)
+		r := e.call(ctx, j)
+		host.memory.end() // also that of a handler which nobody waits for any more
+		back <- r
 	})
 	var lost <-chan struct{}
 	if e.cfg.Connection.CancelLost && !j.acked {

@@ -18,14 +18,21 @@ type host struct {
 	settler *settler
 	job     *job
 	turn    chan struct{} // capacity 1: held while something is stored or sent, and for ever once closed
+	memory  *reservation
 }
 
-var _ handlers.Host = (*host)(nil)
+var (
+	_ handlers.Host     = (*host)(nil)
+	_ handlers.Reserver = (*host)(nil)
+)
 
 // Logger is the log for the handler's own lines.
 func (h *host) Logger() *slog.Logger {
 	return h.cfg.Logger.With(append(taskAttrs(h.job.task), "logger", "celery.task")...)
 }
+
+// Reserve takes a part of the worker's memory budget.
+func (h *host) Reserve(ctx context.Context, bytes int64) error { return h.memory.change(ctx, bytes) }
 
 var errOver = errors.New("worker: the task is over; it can no longer report or send")
 

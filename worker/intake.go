@@ -237,6 +237,7 @@ func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
 		in.w.roster.task(func() { in.giveBack(j) })
 		return
 	}
+	j.slots = 1
 	in.w.roster.task(func() { in.admit(j) })
 }
 
@@ -250,6 +251,7 @@ func (in *intake) due(ctx context.Context, j *job) {
 		in.w.calendar.hold(j, time.Now(), true, 0) // drained with the rest
 		return
 	}
+	j.slots = 1
 	in.w.roster.task(func() { in.admit(j) })
 	in.nudge() // the window may shrink
 }

@@ -17,6 +17,8 @@ type job struct {
 	handler  handlers.Handler
 	entry    *entry // the ledger's line for it; nil before it is admitted
 	received time.Time
+	slots    int  // how many it holds
+	wide     bool // has as many as its handler asks for
 	logged   bool // "received" was logged
 	token    bool // has its turn by the rate limit
 	acked    bool // early, when execution started

@@ -59,6 +59,8 @@ type Stats struct {
 	InUse       int   // slots taken
 	Window      int   // messages that may be unsettled: what the broker is asked for
 	Effects     int   // how many may be settling at a time
+	Memory      int64 // bytes that running tasks may reserve together; 0: no limit
+	Reserved    int64 // bytes that they have reserved
 
 	Oldest  time.Duration // how long the oldest of Unsettled has been here
 	Longest time.Duration // how long the handler that began first has been running
@@ -75,6 +77,7 @@ func (w *Worker) Stats() Stats {
 	slots, inUse := w.slots.size()
 	effects, _ := w.settling.size()
 	conn, _ := w.link.current()
+	memory, reserved := w.budget.size()
 	return Stats{
 		Received: s.received.Load(), Succeeded: s.succeeded.Load(), Failed: s.failed.Load(), Retried: s.retried.Load(),
 		Rejected: s.rejected.Load(), Ignored: s.ignored.Load(), Revoked: s.revoked.Load(), Refused: s.refused.Load(),
@@ -82,7 +85,7 @@ func (w *Worker) Stats() Stats {
 		Redelivered: s.redelivered.Load(), Dropped: w.pulse.queue.lost(), Connects: w.link.connects.Load(),
 		Active: int(s.active.Load()), Held: w.calendar.len(), Settling: w.settling.inUse(),
 		Unsettled: unsettled, Oldest: oldest, Longest: longest,
-		Slots: slots, InUse: inUse, Window: w.window(), Effects: effects,
+		Slots: slots, InUse: inUse, Window: w.window(), Effects: effects, Memory: memory, Reserved: reserved,
 		Connected: conn != nil, Stopping: w.isStopping(),
 	}
 }

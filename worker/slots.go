@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -12,12 +13,19 @@ type slots struct {
 	limit   int             // how many there are; never below used
 	most    int             // acquire adds slots by itself up to so many; not above limit: none
 	used    int             //
-	waiting []chan struct{} // in order; one is closed to hand a slot over; empty while there is room
+	waiting []*claim        // in order; empty while there is room for the first
 	emptied []chan struct{} // closed when used is 0
 
 	// Set before use, called outside mu: edge when there is room no more or again, grew when acquire has added slots.
 	edge func()
 	grew func(n int)
+}
+
+// A claim is somebody who waits for slots.
+type claim struct {
+	want int           // how many; fewer are given when there are fewer in all
+	got  int           // how many were given; written before turn is closed
+	turn chan struct{} // closed when they are handed over
 }
 
 func newSlots(limit int) *slots {
@@ -27,82 +35,95 @@ func newSlots(limit int) *slots {
 // room reports whether a slot can be had at once, perhaps a new one. The caller holds mu.
 func (s *slots) room() bool { return s.used < max(s.limit, s.most) && len(s.waiting) == 0 }
 
-// take takes a slot, which it adds if need be, and returns how many it added. The caller holds mu and saw room.
-func (s *slots) take() (added int) {
-	if s.used == s.limit {
-		s.limit++
-		added = 1
-	}
-	s.used++
-	return added
-}
-
 // acquire takes a slot, waiting for one. It reports false when ctx ended first.
-func (s *slots) acquire(ctx context.Context) bool {
+func (s *slots) acquire(ctx context.Context) bool { return s.exchange(ctx, 0, 1) > 0 }
+
+// exchange gives up the slots that the caller has and takes as many as it wants together, waiting for them, or all there are where
+// there are fewer. It returns how many it took: 0 when ctx ended first. Nobody holds slots while waiting for more, so no
+// two wait for each other.
+func (s *slots) exchange(ctx context.Context, have, want int) int {
 	s.mu.Lock()
-	if s.room() {
-		added := s.take()
-		full := !s.room()
-		s.mu.Unlock()
-		if added > 0 {
-			s.grew(added)
-		}
-		if full {
-			s.edge()
-		}
-		return true
+	full := !s.room()
+	s.used -= have
+	turns, added := s.serve() // who waited before
+	var c *claim
+	got := 0
+	if len(s.waiting) == 0 {
+		more := 0
+		got, more = s.give(want)
+		added += more
 	}
-	turn := make(chan struct{})
-	s.waiting = append(s.waiting, turn)
+	if got == 0 {
+		c = &claim{want: want, turn: make(chan struct{})}
+		s.waiting = append(s.waiting, c)
+	}
+	edge := full == s.room()
 	s.mu.Unlock()
+	s.handed(turns, added, edge)
+	if c == nil {
+		return got
+	}
 	select {
-	case <-turn:
-		return true
+	case <-c.turn:
+		return c.got
 	case <-ctx.Done():
 	}
 	s.mu.Lock()
-	for i, w := range s.waiting {
-		if w == turn {
-			s.waiting = append(s.waiting[:i], s.waiting[i+1:]...)
-			s.mu.Unlock()
-			return false
-		}
-	}
-	s.mu.Unlock()
-	s.release() // the slot was handed over while we gave up
-	return false
-}
-
-// release gives a slot back, to the first in the queue if there is one.
-func (s *slots) release() {
-	s.mu.Lock()
-	if len(s.waiting) > 0 {
-		turn := s.waiting[0]
-		s.waiting = s.waiting[1:]
+	if i := slices.Index(s.waiting, c); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+		turns, added := s.serve() // who stands behind may want less
+		edge := s.room()
 		s.mu.Unlock()
-		close(turn)
-		return
-	}
-	full := !s.room()
-	s.used--
-	var emptied []chan struct{}
-	if s.used == 0 {
-		emptied, s.emptied = s.emptied, nil
+		s.handed(turns, added, edge)
+		return 0
 	}
 	s.mu.Unlock()
-	for _, c := range emptied {
-		close(c)
-	}
-	if full {
-		s.edge()
-	}
+	s.giveBack(c.got) // they were handed over while we gave up
+	return 0
 }
 
-// serve hands slots to those who wait while there are any. The caller holds mu and closes what it returns.
+// release gives a slot back.
+func (s *slots) release() { s.giveBack(1) }
+
+// giveBack gives n slots back, to those who wait if there are any.
+func (s *slots) giveBack(n int) {
+	s.mu.Lock()
+	full := !s.room()
+	s.used -= n
+	turns, added := s.serve()
+	if s.used == 0 {
+		turns, s.emptied = append(turns, s.emptied...), nil
+	}
+	edge := full && s.room()
+	s.mu.Unlock()
+	s.handed(turns, added, edge)
+}
+
+// give takes n slots, or all there are where there are fewer, and adds those that are missing up to most. It returns how many it took, 0
+// when there are too few free ones, and how many it added. The caller holds mu.
+func (s *slots) give(n int) (got, added int) {
+	all := max(s.limit, s.most)
+	n = min(n, all)
+	if s.used+n > all {
+		return 0, 0
+	}
+	s.used += n
+	added = max(0, s.used-s.limit)
+	s.limit += added
+	return n, added
+}
+
+// serve hands slots to those who wait, in order, while there are enough. The caller holds mu and hands over what it returns.
 func (s *slots) serve() (turns []chan struct{}, added int) {
-	for len(s.waiting) > 0 && s.used < max(s.limit, s.most) {
-		added += s.take()
-		turns = append(turns, s.waiting[0])
+	for len(s.waiting) > 0 {
+		c := s.waiting[0]
+		got, more := s.give(c.want)
+		if got == 0 {
+			break
+		}
+		c.got = got
+		turns = append(turns, c.turn)
+		added += more
 		s.waiting = s.waiting[1:]
 	}
 	return turns, added
@@ -114,7 +135,7 @@ func (s *slots) grow(n int) {
 	s.limit += max(n, 0)
 	turns, added := s.serve()
 	s.mu.Unlock()
-	s.handed(turns, added)
+	s.handed(turns, added, true)
 }
 
 // shrink removes n slots that nobody uses, or as many as there are, and returns how many.
@@ -122,8 +143,9 @@ func (s *slots) shrink(n int) int {
 	s.mu.Lock()
 	n = min(max(n, 0), s.limit-s.used)
 	s.limit -= n
+	turns, added := s.serve() // who wants all there are now wants fewer
 	s.mu.Unlock()
-	s.edge()
+	s.handed(turns, added, true)
 	return n
 }
 
@@ -133,17 +155,20 @@ func (s *slots) stretch(most int) {
 	s.most = most
 	turns, added := s.serve()
 	s.mu.Unlock()
-	s.handed(turns, added)
+	s.handed(turns, added, true)
 }
 
-func (s *slots) handed(turns []chan struct{}, added int) {
+// handed tells everybody what was decided under mu.
+func (s *slots) handed(turns []chan struct{}, added int, edge bool) {
 	for _, t := range turns {
 		close(t)
 	}
 	if added > 0 {
 		s.grew(added)
 	}
-	s.edge()
+	if edge {
+		s.edge()
+	}
 }
 
 // free reports whether acquire would succeed at once.

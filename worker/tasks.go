@@ -72,21 +72,25 @@ func (in *intake) admit(j *job) {
 
 	switch v.kind {
 	case start:
+		if !in.widen(j) {
+			return
+		}
 		in.execute(j)
 	case hold:
-		name, eta := j.task.Name, v.until.Equal(j.task.ETA) // the calendar owns the job from here on
+		name, eta, slots := j.task.Name, v.until.Equal(j.task.ETA), j.slots
+		j.slots = 0 // the calendar owns the job from here on
 		w.calendar.hold(j, v.until, eta, turn)
 		if !eta && w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
 			retime(w.limiter, w.calendar, name, now)
 		}
-		w.slots.release()
+		w.slots.giveBack(slots)
 		in.nudge() // the window may grow
 		// The calendar may have been emptied for good before: then nobody else takes the job out.
 		if w.isStopping() && w.calendar.withdraw(j) {
 			in.giveBack(j)
 		}
 	case duplicated:
-		w.slots.release()
+		in.release(j)
 		in.await(j, other)
 	case settled:
 		w.log.Info("a copy of a settled task came back; acknowledged", taskAttrs(j.task)...)
@@ -117,7 +121,7 @@ func (in *intake) admit(j *job) {
 // settleWith settles a job that will not run: its slot goes to the next one first.
 func (in *intake) settleWith(j *job, steps []step) {
 	in.w.settling.acquire(context.Background()) // always comes: settling jobs end by themselves or with their context
-	in.w.slots.release()
+	in.release(j)
 	in.settleNow(j, steps)
 }
 
@@ -159,8 +163,9 @@ func (in *intake) await(j *job, other *entry) {
 		in.giveBack(j)
 		return
 	}
+	j.slots = 1
 	if w.isStopping() { // since it waits for the slot
-		w.slots.release()
+		in.release(j)
 		in.giveBack(j)
 		return
 	}
@@ -191,7 +196,7 @@ func (in *intake) execute(j *job) {
 
 	w.settling.acquire(context.Background())
 	if handlerEnded == nil {
-		w.slots.release()
+		in.release(j)
 		in.settleNow(j, steps)
 		w.pulse.ended(j, out)
 		return
@@ -208,7 +213,34 @@ func (in *intake) execute(j *job) {
 	case <-handlerEnded:
 	case <-w.stages.phase[Stopping].done: // nobody waits for this one any more
 	}
-	w.slots.release()
+	in.release(j)
+}
+
+// release gives the job's slots back.
+func (in *intake) release(j *job) {
+	in.w.slots.giveBack(j.slots)
+	j.slots = 0
+}
+
+// widen lets the job, which is about to run, have the slots that its handler asks for. It waits for them without its own, and so
+// reports false when the job was decided about anew: in the meantime it may have been revoked, or have expired.
+func (in *intake) widen(j *job) bool {
+	want := max(1, j.handler.Options().Slots)
+	if j.wide || want == j.slots {
+		return true
+	}
+	j.wide = true
+	j.slots = in.w.slots.exchange(in.work, j.slots, want)
+	switch {
+	case j.slots == 0:
+		in.giveBack(j)
+	case in.w.isStopping():
+		in.release(j)
+		in.giveBack(j)
+	default:
+		in.admit(j)
+	}
+	return false
 }
 
 // unreadable are the steps for a message that is no task, or none that can be read: it is kept in

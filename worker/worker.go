@@ -44,6 +44,8 @@ type Config struct {
 	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
 	Node        string // "": celery@<host>
 
+	Memory int64 // bytes that running tasks may reserve together (handlers.Reserve); 0: no limit
+
 	Middleware []handlers.Middleware // outermost first; nil: none
 
 	Accept   []string          // accept_content; nil: json
@@ -109,6 +111,7 @@ type Worker struct {
 	state      *stateFile // nil: there is none
 	limiter    *limiter
 	executor   *executor
+	budget     *budget // nil: none
 	settler    *settler
 	control    *control
 	pulse      *pulse
@@ -158,7 +161,8 @@ func New(cfg Config) (*Worker, error) {
 		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who, told: w.pulse,
 		dispatch: &dispatch.Dispatcher{Publisher: tellingPublisher{w.link, w.pulse}, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
 	}
-	w.executor = &executor{meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
+	w.budget = newBudget(cfg.Memory)
+	w.executor = &executor{budget: w.budget, meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	if cfg.State != "" {
 		if w.state, err = openState(cfg.State, cfg.Node, w.revoked.idSet, clock, w.log); err != nil {
 			return nil, err
@@ -195,6 +199,9 @@ func (c Config) withDefaults() (Config, error) {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
+	}
+	if c.Memory < 0 {
+		bad("Memory is %d, want 0 or more bytes", c.Memory)
 	}
 	if _, err := handlers.ParseRate(c.Rate); err != nil {
 		bad("Rate: %v", err)
