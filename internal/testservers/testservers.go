@@ -34,6 +34,7 @@ type Server struct {
 	start func(ctx context.Context) error // starts procs and waits until the server answers
 	procs []*process                      // in the order they were started
 	dir   string
+	env   []string // of its programs; nil: ours
 }
 
 // PID is the process id of the server, 0 while it is stopped.

@@ -3,6 +3,7 @@ package testservers
 import (
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -46,6 +47,11 @@ func TestCloseLeavesNeitherProcessNorFolder(t *testing.T) {
 			}
 			s, err := start.start(t)
 			lend(t, s, err) // its second Close must be harmless
+			if start.name == "rabbitmq" {
+				if out, err := s.Ctl(t.Context(), "list_users"); err != nil || !strings.Contains(out, "guest") {
+					t.Errorf("Ctl list_users = %q, %v", out, err)
+				}
+			}
 			var pids []int
 			for _, p := range s.procs {
 				pids = append(pids, p.pid())

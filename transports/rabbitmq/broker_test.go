@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -39,7 +40,7 @@ func TestWideIntegersInHeaders(t *testing.T) {
 		}
 	}
 	send()
-	plain, err := amqp.Dial(strings.Replace(s.url, s.proxy.listener.Addr().String(), s.proxy.target, 1))
+	plain, err := amqp.Dial(strings.Replace(s.url, s.proxy.Addr(), s.addr, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -583,7 +584,7 @@ func TestPublishIsBounded(t *testing.T) {
 		return append([]byte{1, 0, 0, 0, 0, 0, byte(4 + len(rest)), 0, 10, 0, id}, append(rest, endOctet)...)
 	}
 	// As the broker says it in a memory alarm: connection.blocked.
-	s.proxy.inject(t, publishing, method(60, append([]byte{13}, "low on memory"...)...))
+	s.proxy.Inject(t, publishing, faultproxy.ToClient, method(60, append([]byte{13}, "low on memory"...)...))
 	eventually(t, "blocked", func() bool { _, blocked := c.pub.blocked(); return blocked })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -595,7 +596,7 @@ func TestPublishIsBounded(t *testing.T) {
 	go func() { waiting <- c.Publish(t.Context(), transports.Publishing{RoutingKey: q}) }()
 	k := s.consume(c, 5, transports.Queue{Name: q}) // consuming and acknowledging go on
 	s.ack(s.receive(k))
-	s.proxy.inject(t, publishing, method(61)) // connection.unblocked
+	s.proxy.Inject(t, publishing, faultproxy.ToClient, method(61)) // connection.unblocked
 	if err := <-waiting; err != nil {
 		t.Errorf("after the alarm: %v", err)
 	}
@@ -613,13 +614,13 @@ func TestConfirmThatStaysOut(t *testing.T) {
 	c, q := s.connect(), s.name()
 	s.declare(q, nil)
 	s.publish(c, q, "warm")
-	s.proxy.stall()
+	s.proxy.Freeze(faultproxy.Both)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	if err := c.Publish(ctx, transports.Publishing{RoutingKey: q, Mandatory: true}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("no confirm: %v, want DeadlineExceeded", err)
 	}
-	s.proxy.resume()
+	s.proxy.Thaw()
 	s.publish(c, q, "after")
 }
 
@@ -629,7 +630,7 @@ func TestAlarmBeforeTheConfirm(t *testing.T) {
 	c, q := s.connect(func(cfg *Config) { cfg.Heartbeat = time.Minute }), s.name()
 	s.declare(q, nil)
 	s.publish(c, q, "warm")
-	s.proxy.stall()
+	s.proxy.Freeze(faultproxy.Both)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 	waiting := make(chan error, 1)
@@ -642,7 +643,7 @@ func TestAlarmBeforeTheConfirm(t *testing.T) {
 		t.Error("it waited for the context")
 	}
 	c.pub.lower()
-	s.proxy.resume()
+	s.proxy.Thaw()
 	s.publish(c, q, "after")
 }
 
@@ -658,8 +659,8 @@ func TestHeartbeat(t *testing.T) {
 	k := s.consume(c, 1, transports.Queue{Name: q})
 	s.publish(c, q, "x")
 	d := s.receive(k)
-	s.proxy.stall()
-	defer s.proxy.resume()
+	s.proxy.Freeze(faultproxy.Both)
+	defer s.proxy.Thaw()
 	waitFor(t, "Done", c.Done())
 	waitFor(t, "Lost", d.Receipt.Lost())
 	if !errors.Is(c.Err(), transports.ErrDisconnected) {
@@ -672,7 +673,7 @@ func TestHeartbeat(t *testing.T) {
 
 func TestCredentials(t *testing.T) {
 	s := startServer(t)
-	at := s.proxy.listener.Addr().String()
+	at := s.proxy.Addr()
 	for name, url := range map[string]string{
 		"password":     "amqp://guest:wrong-secret@" + at + "//",
 		"user":         "amqp://nobody:wrong-secret@" + at + "//",
@@ -693,8 +694,8 @@ func TestCredentials(t *testing.T) {
 
 func TestConnectFailures(t *testing.T) {
 	s := startServer(t)
-	s.proxy.stall() // TCP connects, nobody answers
-	defer s.proxy.resume()
+	s.proxy.Freeze(faultproxy.Both) // TCP connects, nobody answers
+	defer s.proxy.Thaw()
 	for name, change := range map[string]func(*Config){
 		"nobody there":  func(cfg *Config) { cfg.URL = "amqp://127.0.0.1:1//" },
 		"nobody speaks": func(cfg *Config) { cfg.ConnectTimeout = 200 * time.Millisecond },
@@ -840,7 +841,7 @@ func TestCutsLoseNothing(t *testing.T) {
 				}
 			}
 			if i == 20 {
-				go s.proxy.cut()
+				go s.proxy.Cut()
 			}
 		}
 		_ = c.Close()

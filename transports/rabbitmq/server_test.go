@@ -3,10 +3,8 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/goleak"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/transporttest"
@@ -43,7 +42,8 @@ func uniqueName() string {
 type server struct {
 	t     *testing.T
 	url   string // through the proxy
-	proxy *proxy
+	addr  string // of the broker itself
+	proxy *faultproxy.Proxy
 	side  *amqp.Connection
 	names []string
 }
@@ -58,9 +58,10 @@ func startServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	a = a.withDefaults(false)
-	s := &server{t: t, proxy: startProxy(t, a.dial())}
+	s := &server{t: t, addr: a.dial(), proxy: faultproxy.New(t, a.dial())}
+	s.proxy.Pieces(1000) // odd on purpose: frames are split anywhere
 	user := url.UserPassword(a.user, a.password)
-	s.url = fmt.Sprintf("amqp://%s@%s/%s", user, s.proxy.listener.Addr(), url.PathEscape(a.vhost))
+	s.url = fmt.Sprintf("amqp://%s@%s/%s", user, s.proxy.Addr(), url.PathEscape(a.vhost))
 	s.side, err = amqp.Dial(fmt.Sprintf("amqp://%s@%s/%s", user, a.dial(), url.PathEscape(a.vhost)))
 	if err != nil {
 		t.Fatal(err)
@@ -175,126 +176,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// A proxy stands between transport and broker.
-type proxy struct {
-	target   string
-	listener net.Listener
-	wg       sync.WaitGroup
-
-	mu      sync.Mutex
-	sockets map[net.Conn]bool
-	clients []net.Conn // in the order they came
-	closed  bool
-	stalled bool
-	moved   *sync.Cond // over mu
-}
-
-func startProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{target: target, listener: l, sockets: map[net.Conn]bool{}}
-	p.moved = sync.NewCond(&p.mu)
-	p.wg.Go(p.serve)
-	t.Cleanup(func() {
-		p.mu.Lock()
-		p.closed, p.stalled = true, false
-		p.mu.Unlock()
-		p.moved.Broadcast()
-		_ = l.Close()
-		p.cut()
-		p.wg.Wait()
-	})
-	return p
-}
-
-func (p *proxy) serve() {
-	for {
-		in, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		out, err := net.Dial("tcp", p.target)
-		if err != nil {
-			_ = in.Close()
-			continue
-		}
-		p.mu.Lock()
-		p.sockets[in], p.sockets[out] = true, true
-		p.clients = append(p.clients, in)
-		closed := p.closed
-		p.mu.Unlock()
-		if closed {
-			p.cut()
-		}
-		p.wg.Go(func() { p.copy(out, in) })
-		p.wg.Go(func() { p.copy(in, out) })
-	}
-}
-
-func (p *proxy) copy(to, from net.Conn) {
-	buf := make([]byte, 1000) // odd on purpose: frames are split anywhere
-	for {
-		n, err := from.Read(buf)
-		p.mu.Lock()
-		for p.stalled {
-			p.moved.Wait()
-		}
-		p.mu.Unlock()
-		if n > 0 {
-			if _, werr := to.Write(buf[:n]); werr != nil {
-				err = werr
-			}
-		}
-		if err != nil {
-			break
-		}
-	}
-	for _, c := range []net.Conn{to, from} {
-		_ = c.Close()
-		p.mu.Lock()
-		delete(p.sockets, c)
-		p.mu.Unlock()
-	}
-}
-
-// publishing is the place of a Conn's publishing connection in proxy.clients.
+// publishing is the place of a Conn's publishing connection among those that it makes.
 const publishing = 1
-
-// inject sends the client a frame that the broker did not send. Nothing else may be on its way.
-func (p *proxy) inject(t *testing.T, client int, frame []byte) {
-	t.Helper()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, err := p.clients[client].Write(frame); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// stall lets nothing pass until resume.
-func (p *proxy) stall() {
-	p.mu.Lock()
-	p.stalled = true
-	p.mu.Unlock()
-}
-
-func (p *proxy) resume() {
-	p.mu.Lock()
-	p.stalled = false
-	p.mu.Unlock()
-	p.moved.Broadcast()
-}
-
-// cut breaks every connection.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.sockets {
-		_ = c.Close()
-	}
-}
 
 // Not parallel: the suite looks for goroutines left behind.
 func TestSuite(t *testing.T) {
@@ -306,7 +189,7 @@ func TestSuite(t *testing.T) {
 			Name:      s.name,
 			Order:     transporttest.HighFirst,
 			Counts:    true,
-			Cut:       s.proxy.cut,
+			Cut:       s.proxy.Cut,
 			Headers: protocol.ObjectOf(
 				protocol.Member{Key: "when", Value: protocol.DateTime{Time: time.Date(2026, 11, 21, 15, 0, 0, 0, time.UTC), Naive: true}},
 				protocol.Member{Key: "price", Value: protocol.Decimal("1.10")},

@@ -98,7 +98,7 @@ func TestTLS(t *testing.T) {
 	s := startServer(t)
 	cert, key := certificate(t)
 	otherCert, otherKey := certificate(t)
-	at := terminate(t, s.proxy.listener.Addr().String(), cert, key)
+	at := terminate(t, s.proxy.Addr(), cert, key)
 	for _, tt := range []struct {
 		name string
 		url  string

@@ -30,10 +30,12 @@ type Proxy struct {
 	mu      sync.Mutex
 	target  string
 	conns   map[*pair]struct{}
+	served  []*pair // every connection there was, in order
 	refuse  bool
 	frozen  [3]bool       // by Direction; Both unused
 	rate    int           // bytes a second in each direction; 0: no limit
 	delay   time.Duration // before each piece
+	most    int           // bytes in one piece; 0: as they come
 	cutIn   [3]int        // bytes that may still pass, of all connections together; counts when armed
 	armed   [3]bool
 	changed chan struct{} // closed and replaced when something above changes
@@ -125,6 +127,27 @@ func (p *Proxy) CutAfter(d Direction, n int) {
 	p.set(func() { p.armed[d], p.cutIn[d] = true, n })
 }
 
+// Pieces passes at most n bytes on at a time, so that frames are split anywhere. 0 ends it.
+func (p *Proxy) Pieces(n int) { p.set(func() { p.most = n }) }
+
+// Inject writes bytes that nobody sent to one end of the n-th connection that was ever served, counted from 0: to its
+// client (ToClient) or to the server. Nothing else may be on its way in that direction.
+func (p *Proxy) Inject(t testing.TB, n int, d Direction, b []byte) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n >= len(p.served) {
+		t.Fatalf("faultproxy: there were %d connections, want one with number %d", len(p.served), n)
+	}
+	to := p.served[n].client
+	if d == ToServer {
+		to = p.served[n].server
+	}
+	if _, err := to.Write(b); err != nil {
+		t.Fatalf("faultproxy: %v", err)
+	}
+}
+
 // Target sends later connections to another server, as a failover behind one address does.
 func (p *Proxy) Target(addr string) { p.set(func() { p.target = addr }) }
 
@@ -172,6 +195,7 @@ func (p *Proxy) serve(client net.Conn) {
 	late := p.refuse || p.closed
 	if !late {
 		p.conns[c] = struct{}{}
+		p.served = append(p.served, c)
 	}
 	p.mu.Unlock()
 	if late {
@@ -211,13 +235,16 @@ func (p *Proxy) copy(c *pair, to, from net.Conn, d Direction) {
 func (p *Proxy) pass(c *pair, to net.Conn, piece []byte, d Direction) bool {
 	for len(piece) > 0 {
 		p.mu.Lock()
-		frozen, rate, delay, changed, closed := p.frozen[d], p.rate, p.delay, p.changed, p.closed
+		frozen, rate, delay, most, changed, closed := p.frozen[d], p.rate, p.delay, p.most, p.changed, p.closed
 		_, open := p.conns[c]
 		n := len(piece)
 		cut := false
 		if !frozen {
 			if rate > 0 {
 				n = min(n, max(1, rate/20))
+			}
+			if most > 0 {
+				n = min(n, most)
 			}
 			if p.armed[d] {
 				n = min(n, p.cutIn[d])

@@ -149,3 +149,20 @@ func TestSlowAndTarget(t *testing.T) {
 	p.Slow(0, 0)
 	say(t, c, r, string(make([]byte, 100_000)))
 }
+
+func TestPiecesAndInject(t *testing.T) {
+	p := faultproxy.New(t, echo(t))
+	p.Pieces(3)
+	c, r := dial(t, p)
+	say(t, c, r, "in pieces")
+	p.Inject(t, 0, faultproxy.ToClient, []byte("injected"))
+	got := make([]byte, len("injected"))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "injected" {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	p.Inject(t, 0, faultproxy.ToServer, []byte("to the server")) // which echoes it
+	got = make([]byte, len("to the server"))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != "to the server" {
+		t.Fatalf("read %q, %v", got, err)
+	}
+}
