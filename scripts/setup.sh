@@ -3,9 +3,10 @@
 #   servers   redis-server, rabbitmq-server (apt)
 #   venv      .build/venv with Celery and Django, from pyfixtures/requirements-interop.txt
 #   monitors  Chromium (apt), and in .build/venv Flower and django-celery-beat, from pyfixtures/requirements-monitors.txt
+#   debootstrap  what scripts/brokers.sh makes folders with (apt)
 #   5.3 ...   .build/venv-5.3 with that Celery instead, from pyfixtures/requirements-5.3.txt, and what monitors needs
 #
-#   scripts/setup.sh [servers] [venv] [monitors] [5.N]...     nothing named: all but the older Celerys
+#   scripts/setup.sh [servers] [venv] [monitors] [debootstrap] [5.N]...     nothing named: the first three
 #
 # Quick when all is there. Services that apt brings are not started: the tests start private servers.
 set -euo pipefail
@@ -95,6 +96,7 @@ monitors() {
 for part in "$@"; do
   case "$part" in
     servers | venv | monitors) "$part" ;;
+    debootstrap) have debootstrap || apt_install debootstrap ;;
     5.[0-9]*)
       [ -e "pyfixtures/requirements-$part.txt" ] || die "there is no pyfixtures/requirements-$part.txt"
       browser

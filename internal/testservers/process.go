@@ -1,6 +1,7 @@
 package testservers
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,16 +19,16 @@ type process struct {
 }
 
 // run starts a program in dir with its output in dir/<name>.log. A nil env means ours.
-func run(dir, path string, env []string, args ...string) (*process, error) {
-	p := &process{name: filepath.Base(path), done: make(chan struct{})}
+func run(dir string, prog program, env []string, args ...string) (*process, error) {
+	p := &process{name: filepath.Base(prog.path), done: make(chan struct{})}
 	p.log = filepath.Join(dir, p.name+".log")
 	out, err := os.OpenFile(p.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, fmt.Errorf("testservers: %w", err)
 	}
 	defer out.Close()
-	p.cmd = exec.Command(path, args...)
-	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = dir, env, out, out
+	p.cmd = prog.command(context.Background(), dir, args)
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, out, out
 	p.cmd.SysProcAttr = childAttributes()
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("testservers: %w", err)

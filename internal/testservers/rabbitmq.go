@@ -5,15 +5,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -22,11 +23,12 @@ import (
 // The caller owns it and closes it. The virtual hosts named are there from the start, beside "/".
 func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 	// Not the wrapper in /usr/sbin: that changes user and folder, and writes to the system's own node.
-	server, err := lookup("rabbitmq-server", "/usr/lib/rabbitmq/bin")
+	root := os.Getenv(envRabbitRoot)
+	server, err := lookup(root, "rabbitmq-server", "/usr/lib/rabbitmq/bin")
 	if err != nil {
 		return nil, err
 	}
-	epmd, err := lookup("epmd")
+	epmd, err := lookup(root, "epmd")
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +40,7 @@ func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testservers: %w", err)
 	}
-	s := &Server{dir: dir, Addr: "127.0.0.1:" + strconv.Itoa(ports[0])}
+	s := &Server{dir: dir, root: root, Addr: "127.0.0.1:" + strconv.Itoa(ports[0])}
 	s.URL = "amqp://guest:guest@" + s.Addr + "//"
 	env, err := rabbitEnvironment(dir, ports, vhosts)
 	if err != nil {
@@ -60,7 +62,10 @@ func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 			return err
 		}
 		s.procs = append(s.procs, p)
-		return poll(ctx, p, func(ctx context.Context) error { return openAMQP(ctx, s.Addr) })
+		return poll(ctx, p, func(ctx context.Context) (err error) {
+			s.Version, err = openAMQP(ctx, s.Addr)
+			return err
+		})
 	}
 	if err := s.Start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -72,14 +77,14 @@ func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 // busy machine. ("eval", "application:set_env(rabbit, consumer_timeout, 3000).") changes a setting of the running node,
 // most of them for connections or channels opened later.
 func (s *Server) Ctl(ctx context.Context, args ...string) (string, error) {
-	program, err := lookup("rabbitmqctl", "/usr/lib/rabbitmq/bin")
+	ctl, err := lookup(s.root, "rabbitmqctl", "/usr/lib/rabbitmq/bin")
 	if err != nil {
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append([]string{"--quiet"}, args...)...)
-	cmd.Dir, cmd.Env = s.dir, s.env
+	cmd := ctl.command(ctx, s.dir, append([]string{"--quiet"}, args...))
+	cmd.Env = s.env
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("testservers: rabbitmqctl %q: %w\n%s", args, err, out)
@@ -149,30 +154,47 @@ func rabbitDefinitions(vhosts []string) (string, error) {
 	return string(text), err
 }
 
-// openAMQP answers whether the broker speaks: it sends the protocol header and wants a Connection.Start
-// (class 10, method 10) on channel 0. By then the node has booted; earlier, the port accepts and hangs up.
-func openAMQP(ctx context.Context, addr string) error {
+// openAMQP answers whether the broker speaks, and what it is: it sends the protocol header and wants a
+// Connection.Start (class 10, method 10) on channel 0. By then the node has booted; earlier, the port accepts and
+// hangs up.
+func openAMQP(ctx context.Context, addr string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer c.Close()
 	deadline, _ := ctx.Deadline()
 	c.SetDeadline(deadline)
 	if _, err := c.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
-		return err
+		return "", err
 	}
 	head := make([]byte, 11)
 	if _, err := io.ReadFull(c, head); err != nil {
-		return err
+		return "", err
 	}
-	if head[0] != 1 || !bytes.Equal(head[7:], []byte{0, 10, 0, 10}) {
-		return fmt.Errorf("testservers: no AMQP 0-9-1 broker at %s", addr)
+	size := binary.BigEndian.Uint32(head[3:])
+	if head[0] != 1 || size < 4 || size > 64<<10 || !bytes.Equal(head[7:], []byte{0, 10, 0, 10}) {
+		return "", fmt.Errorf("testservers: no AMQP 0-9-1 broker at %s", addr)
 	}
-	return nil
+	body := make([]byte, size-4)
+	if _, err := io.ReadFull(c, body); err != nil {
+		return "", err
+	}
+	return strings.TrimSpace(serverProperty(body, "product") + " " + serverProperty(body, "version")), nil
+}
+
+// serverProperty finds a text in the table of a Connection.Start. The name stands before it with its length, and
+// the type S and a length of four bytes between them.
+func serverProperty(body []byte, name string) string {
+	_, rest, ok := bytes.Cut(body, append(append([]byte{byte(len(name))}, name...), 'S'))
+	if !ok || len(rest) < 4 {
+		return ""
+	}
+	n := int(binary.BigEndian.Uint32(rest))
+	return string(rest[4:min(4+n, len(rest))])
 }
 
 func dial(ctx context.Context, port int) error {

@@ -2,20 +2,23 @@ package testservers
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
-// StartRedis starts a redis-server on a free loopback port and waits until it answers. The caller owns it
+// StartRedis starts a redis-server, or what STALK_REDIS_SERVER names, on a free loopback port and waits until it answers. The caller owns it
 // and closes it.
 func StartRedis(ctx context.Context, args ...string) (*Server, error) {
-	path, err := lookup("redis-server")
+	server, err := lookup(os.Getenv(envRedisRoot), cmp.Or(os.Getenv(envRedisServer), "redis-server"))
 	if err != nil {
 		return nil, err
 	}
@@ -35,12 +38,16 @@ func StartRedis(ctx context.Context, args ...string) (*Server, error) {
 		"--save", "", "--appendonly", "no", "--databases", "64",
 	}, args) // what comes later wins
 	s.start = func(ctx context.Context) error {
-		p, err := run(dir, path, nil, argv...)
+		p, err := run(dir, server, nil, argv...)
 		if err != nil {
 			return err
 		}
 		s.procs = append(s.procs, p)
-		return poll(ctx, p, func(ctx context.Context) error { return pingRedis(ctx, s.Addr) })
+		if err := poll(ctx, p, func(ctx context.Context) error { return pingRedis(ctx, s.Addr) }); err != nil {
+			return err
+		}
+		s.Version = redisVersion(ctx, s.Addr)
+		return nil
 	}
 	if err := s.Start(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -80,4 +87,38 @@ func ignoreTLS(err error) error {
 		return err
 	}
 	return nil
+}
+
+// redisVersion asks the server what it is; "" when it does not say.
+func redisVersion(ctx context.Context, addr string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var d net.Dialer
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	c.SetDeadline(deadline)
+	if _, err := c.Write([]byte("INFO server\r\nQUIT\r\n")); err != nil {
+		return ""
+	}
+	reply, err := io.ReadAll(io.LimitReader(c, 64<<10)) // it hangs up after QUIT
+	if err != nil {
+		return ""
+	}
+	said := map[string]string{}
+	for line := range strings.Lines(string(reply)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		said[name] = value
+	}
+	// Valkey says, as redis_version, which Redis it is compatible with.
+	if v := said["valkey_version"]; v != "" {
+		return "Valkey " + v
+	}
+	if v := said["redis_version"]; v != "" {
+		return "Redis " + v
+	}
+	return ""
 }

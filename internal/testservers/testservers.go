@@ -4,8 +4,10 @@
 // temporary folder of its own and is ended by its process id. Nothing outside tests and the command in
 // cmd/ may import it: it starts processes and, through Redis and RabbitMQ, fails tests.
 //
-// The servers' programs are looked for in PATH. Without them a test is skipped with a line that names what
-// is missing, or fails when INTEROP=required.
+// The servers' programs are looked for in PATH, or in folders that hold another system: scripts/brokers.sh makes
+// some, with other versions. STALK_RABBITMQ_ROOT and STALK_REDIS_ROOT name such a folder, STALK_REDIS_SERVER a
+// program that takes redis-server's place. Without them a test is skipped with a line that names what is missing,
+// or fails when INTEROP=required.
 package testservers
 
 import (
@@ -14,7 +16,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
 )
@@ -30,11 +31,15 @@ var ErrMissing = errors.New("testservers: program not found")
 type Server struct {
 	URL  string // as Celery takes it: redis://127.0.0.1:PORT, amqp://guest:guest@127.0.0.1:PORT//
 	Addr string // host:port
+	// Version is what the running server says it is: "Redis 7.0.15", "Valkey 8.1.1", "RabbitMQ 3.10.8". It is ""
+	// when the server tells nothing to somebody without a password or TLS.
+	Version string
 
 	start func(ctx context.Context) error // starts procs and waits until the server answers
 	procs []*process                      // in the order they were started
 	dir   string
 	env   []string // of its programs; nil: ours
+	root  string   // folder of the system that its programs are of; "": this one
 }
 
 // PID is the process id of the server, 0 while it is stopped.
@@ -78,7 +83,7 @@ func (s *Server) Close() error {
 	return errors.Join(s.Kill(), os.RemoveAll(s.dir))
 }
 
-// Redis starts a redis-server for one test, with further arguments as redis-server takes them
+// Redis starts a redis-server, or what stands in for it, for one test, with further arguments as redis-server takes them
 // ("--requirepass", "secret"). It is ended when the test ends. Nothing is kept on disk unless the
 // arguments say so.
 func Redis(t testing.TB, args ...string) *Server {
@@ -108,22 +113,6 @@ func lend(t testing.TB, s *Server, err error) *Server {
 		}
 	})
 	return s
-}
-
-// lookup finds a program in PATH or in one of the other folders.
-func lookup(name string, folders ...string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil && len(folders) == 0 {
-		return path, nil
-	}
-	for _, f := range folders {
-		if path, err := exec.LookPath(f + "/" + name); err == nil {
-			return path, nil
-		}
-	}
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
-	}
-	return "", fmt.Errorf("%w: %q (apt-get install redis-server rabbitmq-server, or make setup)", ErrMissing, name)
 }
 
 // freePorts returns n loopback ports that nobody listens on. They are held together while they are

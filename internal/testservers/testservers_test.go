@@ -1,8 +1,10 @@
 package testservers
 
 import (
+	"errors"
 	"net"
 	"os"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,6 +14,9 @@ import (
 func TestARedisCanBeStoppedAndStartedAgainOnItsPort(t *testing.T) {
 	t.Parallel()
 	s := Redis(t, "--appendonly", "yes")
+	if !regexp.MustCompile(`^(Redis|Valkey) \d+\.\d+\.\d+$`).MatchString(s.Version) {
+		t.Errorf("it says it is %q", s.Version)
+	}
 	pid := s.PID()
 	if err := s.Stop(); err != nil {
 		t.Fatal(err)
@@ -48,6 +53,9 @@ func TestCloseLeavesNeitherProcessNorFolder(t *testing.T) {
 			s, err := start.start(t)
 			lend(t, s, err) // its second Close must be harmless
 			if start.name == "rabbitmq" {
+				if !regexp.MustCompile(`^RabbitMQ \d+\.\d+\.\d+$`).MatchString(s.Version) {
+					t.Errorf("it says it is %q", s.Version)
+				}
 				if out, err := s.Ctl(t.Context(), "list_users"); err != nil || !strings.Contains(out, "guest") {
 					t.Errorf("Ctl list_users = %q, %v", out, err)
 				}
@@ -78,8 +86,20 @@ func TestAServerThatCannotStartSaysWhy(t *testing.T) {
 		s.Close()
 		t.Fatal("started with a setting that does not exist")
 	}
-	if _, missing := lookup("redis-server"); missing != nil {
+	if _, missing := lookup("", "redis-server"); missing != nil {
 		t.Skip(missing)
 	}
 	t.Log(err)
+}
+
+func TestAFolderWithoutTheServerIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv(envRedisRoot, dir)
+	t.Setenv(envRabbitRoot, "not/absolute")
+	if s, err := StartRedis(t.Context()); !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), dir) {
+		t.Errorf("StartRedis = %v, %v, want ErrMissing and the folder", s, err)
+	}
+	if s, err := StartRabbitMQ(t.Context()); err == nil || errors.Is(err, ErrMissing) {
+		t.Errorf("StartRabbitMQ = %v, %v, want a refusal of the folder's name", s, err)
+	}
 }

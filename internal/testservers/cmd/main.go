@@ -7,7 +7,8 @@
 //
 // CMD finds them in CELERY_REDIS_URL and CELERY_AMQP_URL, and a Python with Celery in STALK_PYTHON (.build/venv,
 // unless it is set already). STALK_REDIS_PID and STALK_AMQP_PID are process ids of servers, for measuring.
-// All are ended by their process ids when CMD ends or at SIGINT, SIGTERM or SIGHUP, which CMD receives first.
+// STALK_REDIS_VERSION and STALK_AMQP_VERSION say what is running; env $(scripts/brokers.sh VERSION...) before the
+// command chooses it. All are ended by their process ids when CMD ends or at SIGINT, SIGTERM or SIGHUP, which CMD receives first.
 // The exit code is CMD's; 70 when a server does not start.
 package main
 
@@ -16,10 +17,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -55,6 +58,7 @@ func run() (code int) {
 	go func() { // so that a signal can cut the start short
 		started <- func() error {
 			var redisURLs, amqpURLs, vhosts []string
+			versions := map[string]bool{}
 			for range *shards {
 				if !*redis {
 					break
@@ -65,7 +69,8 @@ func run() (code int) {
 				}
 				running = append(running, srv)
 				redisURLs = append(redisURLs, srv.URL)
-				env = append(env, "STALK_REDIS_PID="+strconv.Itoa(srv.PID()))
+				env = append(env, "STALK_REDIS_PID="+strconv.Itoa(srv.PID()), "STALK_REDIS_VERSION="+srv.Version)
+				versions[srv.Version] = true
 			}
 			if *amqp {
 				for i := 2; i <= *shards; i++ { // the first has "/"
@@ -77,7 +82,8 @@ func run() (code int) {
 				}
 				running = append(running, srv)
 				amqpURLs = append(amqpURLs, srv.URL)
-				env = append(env, "STALK_AMQP_PID="+strconv.Itoa(srv.PID()))
+				env = append(env, "STALK_AMQP_PID="+strconv.Itoa(srv.PID()), "STALK_AMQP_VERSION="+srv.Version)
+				versions[srv.Version] = true
 				for _, v := range vhosts {
 					amqpURLs = append(amqpURLs, strings.TrimSuffix(srv.URL, "/")+v)
 				}
@@ -91,6 +97,7 @@ func run() (code int) {
 					fmt.Fprintf(os.Stderr, "testservers: %s=%s\n", v.name, strings.Join(v.urls, " "))
 				}
 			}
+			fmt.Fprintf(os.Stderr, "testservers: %s\n", strings.Join(slices.Sorted(maps.Keys(versions)), ", "))
 			return nil
 		}()
 	}()
