@@ -53,14 +53,19 @@ func newLink(t transports.Transport, log *slog.Logger, policy Connection) *link 
 const (
 	dialTimeout = 10 * time.Second
 	dialMax     = 30 * time.Second
+	knockEvery  = time.Second
 )
 
 // run dials until ctx is done and offers each connection once on conns while wanted lasts. It closes
 // the last connection before it returns. Its error is why there will be no other one.
 func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) error {
-	first, attempt := true, 0
+	first, attempt, short := true, 0, 0
+	var conn transports.Conn // found while waiting for the next attempt
 	for ctx.Err() == nil {
-		conn, err := l.dial(ctx)
+		var err error
+		if conn == nil {
+			conn, err = l.dial(ctx)
+		}
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -83,12 +88,11 @@ func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) er
 			}
 			wait := jitter(backoff(attempt-1, 100*time.Millisecond, dialMax))
 			l.log.Error(fmt.Sprintf("consumer: Cannot connect to %s: %v.\nTrying again in %.2f seconds... (%d/%s)\n", l.transport, err, wait.Seconds(), attempt, of))
-			if !sleep(ctx, wait) {
-				return nil
-			}
+			conn = l.knock(ctx, wait, err)
 			continue
 		}
 		first, attempt = false, 0
+		born := time.Now()
 		l.log.Info(fmt.Sprintf("Connected to %s", l.transport))
 		l.set(conn)
 		select {
@@ -113,8 +117,36 @@ func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) er
 		if !over && l.refusesRetry(false) {
 			return fmt.Errorf("%w: %s: %v", ErrUnreachable, l.transport, err)
 		}
+		conn = nil
+		// A server that takes us in and breaks with us at once, again and again, is not to be dialled in a hurry.
+		if short++; time.Since(born) >= knockEvery {
+			short = 0
+		} else if !sleep(ctx, jitter(backoff(short-1, 50*time.Millisecond, knockEvery))) {
+			return nil
+		}
 	}
 	return nil
+}
+
+// knock waits for the next attempt that is counted and told of, and tries the door meanwhile: a broker that is back
+// has us within a second, however long it was away. Somebody who refuses our credentials is left alone. nil when the
+// wait is over without a connection.
+func (l *link) knock(ctx context.Context, wait time.Duration, why error) transports.Conn {
+	for until := time.Now().Add(wait); ; {
+		left := time.Until(until)
+		if errors.Is(why, transports.ErrCredentials) || left <= knockEvery {
+			sleep(ctx, left)
+			return nil
+		}
+		if !sleep(ctx, jitter(knockEvery)) {
+			return nil
+		}
+		conn, err := l.dial(ctx)
+		if err == nil {
+			return conn
+		}
+		why = err
+	}
 }
 
 // refusesRetry reports, in Celery's words, that there is to be no other attempt.

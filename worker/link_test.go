@@ -211,3 +211,57 @@ func TestOrdersArriveSoonAfterManyBrokenConnections(t *testing.T) {
 		r.client().want("ping", `{"ok": "pong"}`)
 	})
 }
+
+// TestABrokerThatWasAwayForLongIsFoundWithinASecond: however long the pause that is told of has become.
+func TestABrokerThatWasAwayForLongIsFoundWithinASecond(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, nil, handlers.Func("double", double))
+		synctest.Wait()
+		r.broker.Fail(membroker.Connect, -1, errAway)
+		r.broker.Cut()
+		pass(10 * time.Minute)
+		told := strings.Count(r.log.String(), "Trying again in")
+		if told > 40 {
+			t.Errorf("the log tells of %d attempts in ten minutes", told)
+		}
+		r.broker.Fail(membroker.Connect, 0, nil)
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
+		pass(1100 * time.Millisecond)
+		r.wantState("a", protocol.Success)
+	})
+}
+
+// TestAConnectionThatBreaksAtOnceIsNotDialledInAHurry: as one to a server that was made a replica.
+func TestAConnectionThatBreaksAtOnceIsNotDialledInAHurry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		bad := &breaking{}
+		r := startRig(t, func(c *Config) {
+			bad.Broker = c.Transport.(*membroker.Broker)
+			c.Transport = bad
+		}, handlers.Func("double", double))
+		pass(20 * time.Second)
+		if n := bad.dials.Load(); n < 20 || n > 60 {
+			t.Errorf("dialled %d times in 20 s", n)
+		}
+		bad.over.Store(true)
+		r.send(protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
+		pass(2 * time.Second)
+		r.wantState("a", protocol.Success)
+	})
+}
+
+// breaking is a broker whose connections break as soon as they are made.
+type breaking struct {
+	*membroker.Broker
+	dials atomic.Int64
+	over  atomic.Bool
+}
+
+func (b *breaking) Connect(ctx context.Context) (transports.Conn, error) {
+	c, err := b.Broker.Connect(ctx)
+	b.dials.Add(1)
+	if !b.over.Load() {
+		b.Cut()
+	}
+	return c, err
+}
