@@ -55,6 +55,7 @@ func workerFlags() []cli.Flag {
 		&cli.StringSliceFlag{Name: "serve", Usage: "serve only these `TASKS` (names or globs, comma separated)"},
 		&cli.StringSliceFlag{Name: "alias", Usage: "serve a task under another name too: `NEW=NAME`, repeatable"},
 		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},
+		&cli.StringFlag{Name: "memory-budget", Usage: "how much memory the tasks that ask for some may have together: a `SIZE` such as 2G, none, or auto (three quarters of the container's or the machine's)", Value: "auto"},
 		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
 	}
 	flags = append(flags, httpFlags()...)
@@ -68,7 +69,7 @@ func workerFlags() []cli.Flag {
 }
 
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
-var ownFlags = []string{"log-json", "grace", "remote-control", "serve", "alias", "demo", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
+var ownFlags = []string{"log-json", "grace", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
 type meaninglessFlag struct {
 	flag cli.Flag

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -54,6 +55,13 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 		return usageError{err}
 	}
 	cfg.Control.Commands = g.Control
+	memory := memoryOf(os.DirFS("/"))
+	if cfg.Memory, err = memory.budget(c.String("memory-budget")); err != nil {
+		return usageError{err}
+	}
+	if heap := memory.limitHeap(p); heap > 0 {
+		log.Info(fmt.Sprintf("memory: the container has %s, Go's heap keeps below %s, tasks may reserve %s", megabytes(memory.container), megabytes(heap), megabytes(cfg.Memory)))
+	}
 	if names := s.unread(); len(names) > 0 {
 		notes = append(notes, "settings without effect here: "+strings.Join(names, ", "))
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"image"
+	"image/color"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -17,6 +18,7 @@ import (
 type info struct {
 	size
 	format string
+	colors color.Model
 	metadata
 }
 
@@ -51,7 +53,7 @@ func probe(name string, data []byte, maxPixels int64) (i info, err error) {
 	if err != nil {
 		return info{}, damaged(name, format, err)
 	}
-	i = info{size: size{config.Width, config.Height}, format: format}
+	i = info{size: size{config.Width, config.Height}, format: format, colors: config.ColorModel}
 	if i.w <= 0 || i.h <= 0 {
 		return info{}, valueError("%q is damaged: it is %d x %d pixels", name, i.w, i.h)
 	}

@@ -10,6 +10,8 @@ import (
 type metadata struct {
 	orientation int    // 1 to 8
 	icc         []byte // colour profile, or nil
+	frame       jpegFrame
+	interlaced  bool // PNG
 }
 
 const (
@@ -66,6 +68,8 @@ func jpegMetadata(data []byte) metadata {
 		payload := rest[3 : 1+length]
 		rest = rest[1+length:]
 		switch {
+		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
+			m.frame = jpegFrameOf(marker, payload)
 		case marker == 0xe1 && m.orientation == 0:
 			if tiff, ok := bytes.CutPrefix(payload, []byte("Exif\x00\x00")); ok {
 				m.orientation = orientation(tiff)
@@ -92,6 +96,7 @@ func jpegMetadata(data []byte) metadata {
 func pngMetadata(data []byte) metadata {
 	var m metadata
 	seen := false // a second profile is not inflated: a file may hold a million of them
+	m.interlaced = len(data) > 28 && data[28] != 0 // the last byte of IHDR, which comes first
 	rest := data[min(8, len(data)):]
 	for len(rest) >= 12 {
 		length := uint64(binary.BigEndian.Uint32(rest))

@@ -3,6 +3,8 @@ package images
 import (
 	"context"
 	"io"
+
+	"github.com/stalkworker/stalk/handlers"
 )
 
 // The stages that stalk.images.thumbnail reports.
@@ -39,6 +41,9 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 	}
 	want, err := j.wanted(i)
 	if err != nil {
+		return nil, err
+	}
+	if err := handlers.Reserve(ctx, i.footprint(len(data), j.largest(i))); err != nil {
 		return nil, err
 	}
 	if err := j.progress(stageDecode, 0); err != nil {
@@ -92,6 +97,15 @@ func (j *job) wanted(i info) (size, error) {
 		want.w, want.h = max(want.w, min(whole.w, i.w)), max(want.h, min(whole.h, i.h))
 	}
 	return want, nil
+}
+
+// largest is how many pixels the largest variant has.
+func (j *job) largest(i info) (most int64) {
+	for _, v := range j.variants {
+		out, _ := fit(v.fit, i.upright(), v.size)
+		most = max(most, out.pixels())
+	}
+	return most
 }
 
 func ceil(f float64) int {
