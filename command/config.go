@@ -119,6 +119,11 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	if transport != nil {
 		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone})
 		try(err)
+		if b, ok := cfg.Results.(interface{ Warnings() []string }); ok {
+			for _, text := range b.Warnings() {
+				log.Warn("result_backend: " + text)
+			}
+		}
 	}
 	errs = append(errs, s.errs...)
 	return cfg, errors.Join(errs...)

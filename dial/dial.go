@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stalkworker/stalk/internal/pytls"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/resultbackend/redisresult"
@@ -43,6 +44,9 @@ func Broker(url string, o BrokerOptions) (transports.Transport, error) {
 		tls, err := rabbitTLS(o.SSL)
 		if err != nil {
 			return nil, err
+		}
+		if tls != nil && tls.Insecure {
+			log.Warn(pytls.Unchecked)
 		}
 		return ok(rabbitmq.New(rabbitmq.Config{
 			URL: url, TLS: tls, Heartbeat: o.Heartbeat, ConnectTimeout: o.ConnectTimeout, Name: o.Node,
@@ -136,67 +140,14 @@ func scheme(url string) string {
 	return strings.ToLower(s)
 }
 
-// rabbitTLS reads broker_use_ssl as py-amqp does: true, or ssl arguments by their Python names.
-func rabbitTLS(v any) (*rabbitmq.TLS, error) {
-	switch v := v.(type) {
-	case nil:
-		return nil, nil
-	case bool:
-		if !v {
-			return nil, nil
-		}
-		// Python's ssl.wrap_socket defaults check nothing; py-amqp 5 checks only when told to.
-		return &rabbitmq.TLS{Insecure: true}, nil
-	case map[string]any:
-		t := &rabbitmq.TLS{}
-		for key, value := range v {
-			text, isText := value.(string)
-			switch key {
-			case "ca_certs":
-				t.CAFile = text
-			case "certfile":
-				t.CertFile = text
-			case "keyfile":
-				t.KeyFile = text
-			case "server_hostname":
-				t.ServerName = text
-			case "cert_reqs":
-				t.Insecure = noCheck(value)
-				continue
-			default:
-				return nil, fmt.Errorf("dial: broker_use_ssl: %q is not one of ca_certs, certfile, keyfile, cert_reqs, server_hostname", key)
-			}
-			if !isText {
-				return nil, fmt.Errorf("dial: broker_use_ssl: %s is %v, want text", key, value)
-			}
-		}
-		if _, given := v["cert_reqs"]; !given && t.CAFile == "" {
-			t.Insecure = true
-		}
-		return t, nil
-	}
-	return nil, fmt.Errorf("dial: broker_use_ssl is %v, want true, false or a mapping", v)
-}
-
-// noCheck reports whether cert_reqs means ssl.CERT_NONE.
-func noCheck(v any) bool {
-	switch v := v.(type) {
-	case nil:
-		return true
-	case int:
-		return v == 0
-	case string:
-		s := strings.ToLower(strings.TrimPrefix(strings.TrimPrefix(v, "ssl."), "CERT_"))
-		return s == "none"
-	}
-	return false
-}
-
 func mapping(name string, v any) (map[string]any, error) {
 	switch v := v.(type) {
 	case nil:
 		return nil, nil
 	case map[string]any:
+		if len(v) == 0 { // false to Python
+			return nil, nil
+		}
 		return v, nil
 	case bool:
 		if !v {

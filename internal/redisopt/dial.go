@@ -13,6 +13,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/stalkworker/stalk/internal/pytls"
 )
 
 // ErrNoMaster: none of the sentinels named a master that may be used.
@@ -32,7 +34,11 @@ func (o *Options) dial(ctx context.Context, s Server) (net.Conn, error) {
 func dial(ctx context.Context, network, addr string, cfg *tls.Config, timeout time.Duration) (net.Conn, error) {
 	d := &net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
 	if cfg == nil {
-		return d.DialContext(ctx, network, addr)
+		sock, err := d.DialContext(ctx, network, addr)
+		if err != nil || network == "unix" {
+			return sock, err
+		}
+		return pytls.Plain(sock, "rediss"), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout) // a dialler's timeout does not cover the handshake
 	defer cancel()
@@ -40,7 +46,11 @@ func dial(ctx context.Context, network, addr string, cfg *tls.Config, timeout ti
 		cfg = cfg.Clone()
 		cfg.ServerName, _, _ = net.SplitHostPort(addr)
 	}
-	return (&tls.Dialer{NetDialer: d, Config: cfg}).DialContext(ctx, network, addr)
+	sock, err := d.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return pytls.Handshake(ctx, sock, cfg, tlsNames)
 }
 
 // master asks the sentinels in turn, as redis-py does: one is believed when the master it names is not

@@ -14,7 +14,8 @@ import (
 )
 
 // Broker reads a broker URL by Kombu's rules (one URL, or a failover or Sentinel list separated by
-// ";"), its broker_transport_options and its broker_use_ssl. Either may be nil. Transport options that
+// ";"), its broker_transport_options and its broker_use_ssl. Either may be nil; an ssl that is not nil asks for
+// TLS, with the server checked, also when it is empty. Transport options that
 // are not about connecting are left alone; an unknown query key is an error, as in Python.
 func Broker(rawURL string, transport, ssl map[string]any) (*Options, error) {
 	o, err := (&reading{text: rawURL, opts: transport, ssl: ssl}).options()
@@ -125,7 +126,7 @@ func (r *reading) servers(entries []entry) error {
 		if i == 0 {
 			r.out.DB = db
 		}
-		if s.TLS, err = r.tls(e.scheme, sslOpts); err != nil {
+		if s.TLS, err = r.tls(e.scheme, sslOpts, r.ssl != nil); err != nil {
 			return fmt.Errorf("%s%w", where, err)
 		}
 		r.out.Servers = append(r.out.Servers, s)
@@ -247,6 +248,7 @@ func (r *reading) sentinel(entries []entry) error {
 			if s.TLS, err = tlsConfig(sub); err != nil {
 				return fmt.Errorf("sentinel_kwargs: %w", err)
 			}
+			r.warnUnchecked(s.TLS)
 		}
 	}
 	r.out.Sentinel = s

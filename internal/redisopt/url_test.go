@@ -56,7 +56,7 @@ func TestRefusedURLsNameThePart(t *testing.T) {
 		{"redis://h/0?socket_timeout=5", `query key "socket_timeout"`},
 		{"redis://a/0;redis://b/1", "entry 2: database 1"},
 		{"sentinel://a", "master_name"},
-		{"rediss://h/0?ssl_cert_reqs=maybe", `ssl_cert_reqs "maybe"`},
+		{"rediss://h/0?ssl_cert_reqs=maybe", `"ssl_cert_reqs": "maybe"`},
 		{"rediss://h/0?ssl_ca_certs=/nonexistent.pem", "ssl_ca_certs"},
 		{"redis://h/0?credential_provider=a.B", "credential_provider"},
 	} {
@@ -113,11 +113,31 @@ func TestSentinelList(t *testing.T) {
 	}
 }
 
-func TestInsecureTLSWarnsForTheBrokerAndIsRefusedForResults(t *testing.T) {
+func TestTLSChecksTheServerUnlessToldNotTo(t *testing.T) {
 	t.Parallel()
 	o, err := Broker("rediss://h/0", nil, nil)
-	if err != nil || len(o.Warnings) != 1 || !o.Servers[0].TLS.InsecureSkipVerify {
+	if err != nil || len(o.Warnings) != 0 || o.Servers[0].TLS.InsecureSkipVerify {
 		t.Errorf("broker: %v, %+v", err, o)
+	}
+	o, err = Broker("rediss://h/0?ssl_cert_reqs=none", nil, nil)
+	if err != nil || len(o.Warnings) != 1 || !o.Servers[0].TLS.InsecureSkipVerify {
+		t.Errorf("broker, unchecked: %v, %+v", err, o)
+	}
+	for name, ssl := range map[string]map[string]any{
+		"true":     {}, // broker_use_ssl = True
+		"null":     {"ssl_cert_reqs": nil},
+		"required": {"ssl_cert_reqs": 2},
+	} {
+		o, err = Broker("redis://h/0;redis://i/0", nil, ssl)
+		if err != nil || len(o.Warnings) != 0 {
+			t.Errorf("%s: %v, %+v", name, err, o)
+			continue
+		}
+		for i, s := range o.Servers {
+			if s.TLS == nil || s.TLS.InsecureSkipVerify {
+				t.Errorf("broker_use_ssl %s: server %d is reached in the clear or unchecked", name, i)
+			}
+		}
 	}
 	if _, err := Results("rediss://h/0", nil, nil); err == nil {
 		t.Error("results: accepted without ssl_cert_reqs")

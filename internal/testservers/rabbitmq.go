@@ -22,6 +22,23 @@ import (
 // ports, and waits until an AMQP handshake succeeds (the port opens earlier). User and password are guest.
 // The caller owns it and closes it. The virtual hosts named are there from the start, beside "/".
 func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
+	return StartRabbitMQWith(ctx, RabbitMQOptions{VHosts: vhosts})
+}
+
+// RabbitMQOptions are what a node is to have beside its defaults.
+type RabbitMQOptions struct {
+	VHosts []string
+	Users  []RabbitMQUser
+	// TLS is shown on a second port, Server.TLSAddr; ClientCA, when given, is whose certificates are demanded there.
+	TLS      *Certificate
+	ClientCA string
+}
+
+// A RabbitMQUser may do in "/" what three patterns say: configure, write, read.
+type RabbitMQUser struct{ Name, Password, Configure, Write, Read string }
+
+// StartRabbitMQWith is StartRabbitMQ with options.
+func StartRabbitMQWith(ctx context.Context, o RabbitMQOptions) (*Server, error) {
 	// Not the wrapper in /usr/sbin: that changes user and folder, and writes to the system's own node.
 	root := os.Getenv(envRabbitRoot)
 	server, err := lookup(root, "rabbitmq-server", "/usr/lib/rabbitmq/bin")
@@ -32,7 +49,7 @@ func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(3)
+	ports, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +59,10 @@ func StartRabbitMQ(ctx context.Context, vhosts ...string) (*Server, error) {
 	}
 	s := &Server{dir: dir, root: root, Addr: "127.0.0.1:" + strconv.Itoa(ports[0])}
 	s.URL = "amqp://guest:guest@" + s.Addr + "//"
-	env, err := rabbitEnvironment(dir, ports, vhosts)
+	if o.TLS != nil {
+		s.TLSAddr = "127.0.0.1:" + strconv.Itoa(ports[3])
+	}
+	env, err := rabbitEnvironment(dir, ports, o)
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -93,9 +113,9 @@ func (s *Server) Ctl(ctx context.Context, args ...string) (string, error) {
 }
 
 // rabbitEnvironment sets everything a node would otherwise take from the system.
-func rabbitEnvironment(dir string, ports []int, vhosts []string) ([]string, error) {
+func rabbitEnvironment(dir string, ports []int, o RabbitMQOptions) ([]string, error) {
 	config := filepath.Join(dir, "rabbitmq.conf")
-	definitions, err := rabbitDefinitions(vhosts)
+	definitions, err := rabbitDefinitions(o)
 	if err != nil {
 		return nil, fmt.Errorf("testservers: %w", err)
 	}
@@ -103,7 +123,7 @@ func rabbitEnvironment(dir string, ports []int, vhosts []string) ([]string, erro
 		filepath.Join(dir, "enabled_plugins"): "[].\n",
 		// A small disk is no reason to stop a test broker from taking messages.
 		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 1GB\n" +
-			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n",
+			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n" + o.tls(ports[3]),
 		filepath.Join(dir, "definitions.json"): definitions,
 	}
 	for name, text := range files {
@@ -133,24 +153,41 @@ func rabbitEnvironment(dir string, ports []int, vhosts []string) ([]string, erro
 	), nil
 }
 
-// rabbitDefinitions is what the node imports when it boots: guest, who may do everything everywhere. It would
-// make user and "/" by itself, but not with definitions at hand.
-func rabbitDefinitions(vhosts []string) (string, error) {
+// tls are the lines of rabbitmq.conf for the second port.
+func (o RabbitMQOptions) tls(port int) string {
+	if o.TLS == nil {
+		return ""
+	}
+	lines := fmt.Sprintf("listeners.ssl.1 = 127.0.0.1:%d\nssl_options.certfile = %s\nssl_options.keyfile = %s\n", port, o.TLS.Cert, o.TLS.Key)
+	if o.ClientCA != "" {
+		lines += fmt.Sprintf("ssl_options.cacertfile = %s\nssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = true\n", o.ClientCA)
+	}
+	return lines
+}
+
+// rabbitDefinitions is what the node imports when it boots: guest, who may do everything everywhere, and the users
+// asked for. It would make guest and "/" by itself, but not with definitions at hand.
+func rabbitDefinitions(o RabbitMQOptions) (string, error) {
 	type object = map[string]any
-	salt := []byte{1, 2, 3, 4} // of a password everybody knows
-	hash := sha256.Sum256(append(bytes.Clone(salt), "guest"...))
+	user := func(name, password, tags string) object {
+		salt := []byte{1, 2, 3, 4} // of a password everybody knows
+		hash := sha256.Sum256(append(bytes.Clone(salt), password...))
+		return object{
+			"name": name, "tags": tags, "hashing_algorithm": "rabbit_password_hashing_sha256",
+			"password_hash": base64.StdEncoding.EncodeToString(append(salt, hash[:]...)),
+		}
+	}
+	users := []object{user("guest", "guest", "administrator")}
 	var hosts, permissions []object
-	for _, name := range append([]string{"/"}, vhosts...) {
+	for _, name := range append([]string{"/"}, o.VHosts...) {
 		hosts = append(hosts, object{"name": name})
 		permissions = append(permissions, object{"user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*"})
 	}
-	text, err := json.Marshal(object{
-		"users": []object{{
-			"name": "guest", "tags": "administrator", "hashing_algorithm": "rabbit_password_hashing_sha256",
-			"password_hash": base64.StdEncoding.EncodeToString(append(salt, hash[:]...)),
-		}},
-		"vhosts": hosts, "permissions": permissions,
-	})
+	for _, u := range o.Users {
+		users = append(users, user(u.Name, u.Password, ""))
+		permissions = append(permissions, object{"user": u.Name, "vhost": "/", "configure": u.Configure, "write": u.Write, "read": u.Read})
+	}
+	text, err := json.Marshal(object{"users": users, "vhosts": hosts, "permissions": permissions})
 	return string(text), err
 }
 

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -34,6 +35,8 @@ type Server struct {
 	// Version is what the running server says it is: "Redis 7.0.15", "Valkey 8.1.1", "RabbitMQ 3.10.8". It is ""
 	// when the server tells nothing to somebody without a password or TLS.
 	Version string
+
+	TLSAddr string // host:port of a listener with TLS; "" without one
 
 	start func(ctx context.Context) error // starts procs and waits until the server answers
 	procs []*process                      // in the order they were started
@@ -92,10 +95,37 @@ func Redis(t testing.TB, args ...string) *Server {
 	return lend(t, s, err)
 }
 
+// RedisTLS starts a redis-server that speaks TLS on a second port (TLSAddr), showing own. clientCA, when given, is
+// whose certificates it demands there.
+func RedisTLS(t testing.TB, own Certificate, clientCA string, args ...string) *Server {
+	t.Helper()
+	ports, err := freePorts(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tls := []string{"--tls-port", strconv.Itoa(ports[0]), "--tls-cert-file", own.Cert, "--tls-key-file", own.Key}
+	if clientCA == "" {
+		tls = append(tls, "--tls-ca-cert-file", own.Cert, "--tls-auth-clients", "no")
+	} else {
+		tls = append(tls, "--tls-ca-cert-file", clientCA, "--tls-auth-clients", "yes")
+	}
+	s, err := StartRedis(t.Context(), append(tls, args...)...)
+	s = lend(t, s, err)
+	s.TLSAddr = "127.0.0.1:" + strconv.Itoa(ports[0])
+	return s
+}
+
 // RabbitMQ starts a node for one test. It takes some seconds and about 100 MB; share one where you can.
 func RabbitMQ(t testing.TB) *Server {
 	t.Helper()
 	s, err := StartRabbitMQ(t.Context())
+	return lend(t, s, err)
+}
+
+// RabbitMQWith is RabbitMQ with options.
+func RabbitMQWith(t testing.TB, o RabbitMQOptions) *Server {
+	t.Helper()
+	s, err := StartRabbitMQWith(t.Context(), o)
 	return lend(t, s, err)
 }
 

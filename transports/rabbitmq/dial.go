@@ -3,41 +3,31 @@ package rabbitmq
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/internal/pytls"
 )
+
+var tlsNames = pytls.Names{CA: "ca_certs", Cert: "certfile", Key: "keyfile", Reqs: "cert_reqs", Host: "server_hostname"}
 
 // config reads the files that o names. A nil o is nil.
 func (o *TLS) config() (*tls.Config, error) {
 	if o == nil {
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName, InsecureSkipVerify: o.Insecure} //nolint:gosec // asked for by name
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("rabbitmq: CA file: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("rabbitmq: CA file %q holds no certificate", o.CAFile)
-		}
+	c, err := pytls.Files{CA: o.CAFile, Cert: o.CertFile, Key: o.KeyFile}.Config(!o.Insecure, tlsNames)
+	if err != nil {
+		return nil, fmt.Errorf("rabbitmq: TLS: %w", err)
 	}
-	if o.CertFile != "" || o.KeyFile != "" {
-		cert, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("rabbitmq: client certificate: %w", err)
-		}
-		c.Certificates = []tls.Certificate{cert}
-	}
+	c.ServerName = o.ServerName
+	c.MinVersion = max(o.MinVersion, tls.VersionTLS12)
 	return c, nil
 }
 
@@ -83,8 +73,11 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 func (t *Transport) dial(ctx context.Context, a address) (net.Conn, error) {
 	var d net.Dialer
 	sock, err := d.DialContext(ctx, "tcp", a.dial())
-	if err != nil || !a.secure {
-		return sock, err
+	switch {
+	case err != nil:
+		return nil, err
+	case !a.secure:
+		return pytls.Plain(sock, "amqps"), nil
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.tls != nil {
@@ -93,12 +86,7 @@ func (t *Transport) dial(ctx context.Context, a address) (net.Conn, error) {
 	if cfg.ServerName == "" {
 		cfg.ServerName = a.host
 	}
-	secured := tls.Client(sock, cfg)
-	if err := secured.HandshakeContext(ctx); err != nil {
-		_ = sock.Close()
-		return nil, err
-	}
-	return secured, nil
+	return pytls.Handshake(ctx, sock, cfg, tlsNames)
 }
 
 func (t *Transport) heartbeat(a address) time.Duration {

@@ -47,7 +47,8 @@ type TLS struct {
 	CAFile            string // instead of the system's roots
 	CertFile, KeyFile string // ours; both or neither
 	ServerName        string // instead of the URL's host
-	Insecure          bool   // check nothing, as Celery does with ssl_cert_reqs none
+	MinVersion        uint16 // as crypto/tls counts; 0: TLS 1.2, and never less
+	Insecure          bool   // check nothing, as Celery does with cert_reqs CERT_NONE
 }
 
 // Transport is a broker or a failover list of brokers. See transports.Transport.

@@ -172,13 +172,13 @@ func TestTLS(t *testing.T) {
 	cert, key := selfSigned(t, dir)
 	addr := start(t, "port 0", "tls-port PORT", "tls-cert-file "+cert, "tls-key-file "+key, "tls-ca-cert-file "+cert, "tls-auth-clients no")
 	var warned []string
-	roundTrip(t, redisbroker.Config{URL: "rediss://" + addr, Warn: func(msg string, _ ...any) { warned = append(warned, msg) }})
+	roundTrip(t, redisbroker.Config{URL: "rediss://" + addr + "?ssl_cert_reqs=none", Warn: func(msg string, _ ...any) { warned = append(warned, msg) }})
 	if len(warned) == 0 || !strings.Contains(warned[0], "TLS without certificate checks") {
 		t.Errorf("warnings %q", warned)
 	}
 	roundTrip(t, redisbroker.Config{URL: "rediss://" + addr + "?ssl_cert_reqs=required&ssl_ca_certs=" + cert})
 	roundTrip(t, redisbroker.Config{URL: "redis://" + addr, SSL: map[string]any{"ssl_cert_reqs": "CERT_REQUIRED", "ssl_ca_certs": cert}})
-	tr, err := redisbroker.New(redisbroker.Config{URL: "rediss://" + addr + "?ssl_cert_reqs=required"})
+	tr, err := redisbroker.New(redisbroker.Config{URL: "rediss://" + addr})
 	if err != nil {
 		t.Fatal(err)
 	}
