@@ -124,6 +124,7 @@ type Delivery struct {
 	Queue       string // the queue it was taken from
 	Redelivered bool
 	Count       int // deliveries so far where the broker counts (x-delivery-count + 1), else 0
+	Limit       int // the broker itself gives the message up after more deliveries than these and one; 0: never, or nobody told us
 	// Malformed is not nil when the broker's own wrapping could not be read (a Redis list element that is
 	// no envelope). Message.Body then holds the raw bytes and only Move and Ack make sense.
 	Malformed error
@@ -148,4 +149,20 @@ type Receipt interface {
 	Move(ctx context.Context, queue string) error
 	// Lost is closed when the delivery has stopped being ours without being settled.
 	Lost() <-chan struct{}
+}
+
+// A Returner is a Receipt of a broker that gives messages up which come back too often. Its Return gives the
+// message back to its queue as Reject does, but so that this does not count, or not for long: a worker that stops
+// returns what it has not begun, and no number of restarts may cost a message that nobody has tried. It may then
+// stand at another place of the queue, and may be doubled.
+type Returner interface {
+	Return(ctx context.Context) error
+}
+
+// Return gives a message back of which nothing is to be learnt from its coming back.
+func Return(ctx context.Context, r Receipt) error {
+	if r, ok := r.(Returner); ok {
+		return r.Return(ctx)
+	}
+	return r.Reject(ctx, true)
 }

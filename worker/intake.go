@@ -271,7 +271,7 @@ func (in *intake) forget(j *job) {
 
 // giveBack returns a job that has not started to its queue.
 func (in *intake) giveBack(j *job) {
-	in.w.settler.requeue(in.settle, j)
+	in.w.settler.requeue(in.settle, j, func(ctx context.Context) error { return transports.Return(ctx, j.delivery.Receipt) })
 	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false)
 }

@@ -33,6 +33,7 @@ type (
 	insteadStep struct{ out outcome } // the run ends differently than its handler said
 	ackStep     struct{}
 	rejectStep  struct{ requeue bool }
+	returnStep  struct{} // back to the queue, through no fault of the message
 	moveStep    struct {
 		queue string
 		why   error
@@ -48,6 +49,7 @@ func (effectStep) step()  {}
 func (partStep) step()    {}
 func (ackStep) step()     {}
 func (rejectStep) step()  {}
+func (returnStep) step()  {}
 func (moveStep) step()    {}
 
 // plan turns an outcome into steps, in the order in which nothing can be lost. It is pure.
@@ -106,6 +108,9 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 	default: // requeued, interrupted
 		if j.acked { // acknowledged early: the broker has no copy left to bring back
 			return []step{publishStep{publishing: transports.Publishing{RoutingKey: j.delivery.Queue, Message: j.delivery.Message, Mandatory: true}}}
+		}
+		if out.kind == interrupted {
+			return []step{returnStep{}}
 		}
 		return []step{rejectStep{requeue: true}}
 	}

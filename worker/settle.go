@@ -72,7 +72,7 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 			}
 		case errors.Is(err, errUnsafe):
 			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
-			s.requeue(ctx, j)
+			s.requeue(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, true) })
 			return false
 		default:
 			if !j.acked {
@@ -116,7 +116,7 @@ func settlingSteps(steps []step) []step {
 	var out []step
 	for _, st := range steps {
 		switch st.(type) {
-		case ackStep, rejectStep, moveStep:
+		case ackStep, rejectStep, returnStep, moveStep:
 			out = append(out, st)
 		}
 	}
@@ -150,6 +150,8 @@ func (s *settler) take(ctx context.Context, j *job, st step) error {
 		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Ack(ctx) }, true)
 	case rejectStep:
 		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, st.requeue) }, !st.requeue)
+	case returnStep:
+		return s.receipt(ctx, j, func(ctx context.Context) error { return transports.Return(ctx, j.delivery.Receipt) }, false)
 	case moveStep:
 		s.stats.quarantined.Add(1)
 		s.log.Error("message set aside", append(messageAttrs(j), "quarantine", st.queue, "err", st.why)...)
@@ -250,13 +252,13 @@ func (s *settler) receipt(ctx context.Context, j *job, call func(context.Context
 }
 
 // requeue returns the message; failing that it returns with the connection.
-func (s *settler) requeue(ctx context.Context, j *job) {
+func (s *settler) requeue(ctx context.Context, j *job, how func(context.Context) error) {
 	if j.acked {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	if err := s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, true) }, false); err != nil {
+	if err := s.receipt(ctx, j, how, false); err != nil {
 		s.log.Warn("not requeued; the message returns with the connection", append(messageAttrs(j), "err", err)...)
 	}
 }

@@ -45,7 +45,7 @@ func (in *intake) admit(j *job) {
 		settled:     w.ledger.wasSettled(j.task),
 		running:     other != nil,
 		count:       j.delivery.Count,
-		deliveries:  w.cfg.Deliveries,
+		deliveries:  mostDeliveries(&w.cfg, j.delivery),
 	})
 	var stored *protocol.Result
 	if v.kind == start || v.kind == setAside {
@@ -77,7 +77,12 @@ func (in *intake) admit(j *job) {
 		}
 		in.execute(j)
 	case hold:
-		name, eta, slots := j.task.Name, v.until.Equal(j.task.ETA), j.slots
+		name, eta := j.task.Name, v.until.Equal(j.task.ETA)
+		if eta && in.renew(j) {
+			in.release(j)
+			return
+		}
+		slots := j.slots
 		j.slots = 0 // the calendar owns the job from here on
 		w.calendar.hold(j, v.until, eta, turn)
 		if !eta && w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
@@ -131,7 +136,7 @@ func (in *intake) settleNow(j *job, steps []step) {
 	j.unsafe = !safe // whose message goes back by its own wish has had its outcome all the same
 	// A run whose message goes back has settled nothing: when its delivery was lost, the copy that waits for its end
 	// is the only one, and must run.
-	safe = safe && !slices.Contains(steps, step(rejectStep{requeue: true}))
+	safe = safe && !slices.ContainsFunc(steps, goesBack)
 	if safe && j.done && j.instead == nil && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(j.task.ID, time.Now())
 	}

@@ -33,7 +33,7 @@ func (c *conn) Purge(ctx context.Context, name string) (int, error) {
 func (c *conn) Peek(ctx context.Context, name string, n int) ([]*transports.Delivery, error) {
 	return ask(ctx, c, "look into queue", name, func(ch *amqp.Channel) ([]*transports.Delivery, error) {
 		var out []*transports.Delivery
-		err := visit(ctx, ch, name, n, func(d *amqp.Delivery) (bool, error) {
+		err := c.visit(ctx, ch, name, n, func(d *amqp.Delivery) (bool, error) {
 			out = append(out, shown(d, name))
 			return false, nil
 		})
@@ -59,13 +59,13 @@ func (c *conn) Transfer(ctx context.Context, from, to string, n int, pick func(*
 		return !over && pick(shown(d, from))
 	}
 	_, err := ask(ctx, c, "move messages of queue", from, func(ch *amqp.Channel) (struct{}, error) {
-		return struct{}{}, visit(ctx, ch, from, n, func(d *amqp.Delivery) (bool, error) {
+		return struct{}{}, c.visit(ctx, ch, from, n, func(d *amqp.Delivery) (bool, error) {
 			if !choose(d) {
 				return false, nil
 			}
 			if to != "" {
 				m := republishing(d)
-				delete(m.Headers, deliveryCount)
+				delete(m.Headers, movedCount)
 				if m.UserId != c.user {
 					m.UserId = ""
 				}
@@ -80,9 +80,18 @@ func (c *conn) Transfer(ctx context.Context, from, to string, n int, pick func(*
 	return int(moved.Load()), err
 }
 
-// visit takes up to n messages, acks those of which f says so, and gives the others back to their old places.
-func visit(ctx context.Context, ch *amqp.Channel, name string, n int, f func(*amqp.Delivery) (bool, error)) error {
-	kept := uint64(0)
+// visit takes up to n messages, acks those of which f says so, and gives the others back to their old places, or
+// see putBack.
+func (c *conn) visit(ctx context.Context, ch *amqp.Channel, name string, n int, f func(*amqp.Delivery) (bool, error)) error {
+	var kept uint64         // the tag of the last message that just goes back
+	var old []amqp.Delivery // those that cannot
+	keep := func(d amqp.Delivery) {
+		if worn(&d) {
+			old = append(old, d)
+		} else {
+			kept = d.DeliveryTag
+		}
+	}
 	var err error
 	for range n {
 		if ctx.Err() != nil {
@@ -98,27 +107,25 @@ func visit(ctx context.Context, ch *amqp.Channel, name string, n int, f func(*am
 		done, failed := f(&d)
 		switch {
 		case failed != nil:
-			kept, err = d.DeliveryTag, failed
+			err = failed
+			keep(d)
 		case done:
 			err = ch.Ack(d.DeliveryTag, false)
 		default:
-			kept = d.DeliveryTag
+			keep(d)
 		}
 		if err != nil {
 			break
 		}
 	}
-	if kept > 0 {
-		err = errors.Join(err, ch.Nack(kept, true, true))
-	}
-	return err
+	return errors.Join(err, c.putBack(context.WithoutCancel(ctx), ch, name, kept, old))
 }
 
-// shown is a message as it is looked at in a queue. Its count is also that of the queue it was moved from.
+// shown is a message as it is looked at in a queue. Its count is that of the queue it was moved from, if it was.
 func shown(d *amqp.Delivery, queue string) *transports.Delivery {
 	out := deliveryOf(d)
 	out.Queue = queue
-	if k, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && k > 0 && k < 1<<31 {
+	if k, ok := valueOf(d.Headers[movedCount]).(int64); ok && k > 0 && k < 1<<31 {
 		out.Count = int(k) + 1
 	}
 	return out

@@ -22,6 +22,8 @@ type lane struct {
 	returned chan struct{} // closed by run when nothing fetched and unreceived is left, after stop
 	wake     chan struct{} // capacity 1; the window has changed
 	counts   atomic.Bool   // the queue counts deliveries
+	limit    int           // of its deliveries, as far as its arguments say; 0: unknown
+	full     atomic.Bool   // a message could not be sent back as new: the others are just returned
 	trouble  trouble       // touched by run only
 }
 
@@ -36,8 +38,13 @@ func newLane(k *consumer, q transports.Queue) *lane {
 		k: k, queue: q, stop: make(chan struct{}), tried: make(chan struct{}), returned: make(chan struct{}),
 		wake: make(chan struct{}, 1), trouble: trouble{c: k.conn, queue: q.Name},
 	}
-	if kind, _ := q.Arguments.Get("x-queue-type"); kind == "quorum" {
+	if kind, _ := q.Arguments.Get(queueType); kind == "quorum" {
 		l.counts.Store(true)
+	}
+	if n, _ := q.Arguments.Get(deliveryLimit); n != nil {
+		if n, ok := n.(int64); ok && n > 0 && n < 1<<31 {
+			l.limit = int(n)
+		}
 	}
 	return l
 }

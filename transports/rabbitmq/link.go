@@ -88,14 +88,14 @@ func (n *link) pump(deliveries <-chan amqp.Delivery) {
 		f := n.fetch(d)
 		select {
 		case <-n.lane.stop: // looked at first: after Close nothing more goes out
-			n.giveBack(d.DeliveryTag)
+			n.giveBack(&d)
 			continue
 		default:
 		}
 		select {
 		case n.lane.k.out <- f:
 		case <-n.lane.stop:
-			n.giveBack(d.DeliveryTag)
+			n.giveBack(&d)
 		case <-n.lane.k.conn.done:
 		case <-n.gone:
 		}
@@ -110,6 +110,7 @@ func (n *link) fetch(d amqp.Delivery) fetched {
 	} else if n.lane.counts.Load() {
 		out.Count = 1
 	}
+	out.Limit = n.lane.limit
 	r := newReceipt(n, d)
 	out.Receipt = r
 	return fetched{out, r}
@@ -130,14 +131,6 @@ func (n *link) idle() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.held) == 0
-}
-
-// giveBack returns what was fetched and not received to its queue.
-func (n *link) giveBack(tag uint64) {
-	if n.begin() {
-		_ = n.ch.Reject(tag, true) // when the channel is gone the broker has done it
-		n.settling.Done()
-	}
 }
 
 // begin allows one write that names a delivery tag; settling.Done ends it. The channel is not closed in

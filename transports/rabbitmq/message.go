@@ -16,6 +16,14 @@ import (
 // something about one queue only, so it is shown as Delivery.Count and never sent on.
 const deliveryCount = "x-delivery-count"
 
+// acquiredCount is a second count of RabbitMQ 4.3: of all deliveries, also of those that were given back with
+// basic.nack and are not held against a message there. Nothing follows from it here; it is not sent on either.
+const acquiredCount = "x-acquired-count"
+
+// movedCount is the count of a message that was moved, of the queue it came from. It must not keep the broker's own
+// name: a quorum queue of the target would show its own count under it.
+const movedCount = "x-stalk-delivery-count"
+
 // errMalformedHeaders is Delivery.Malformed of a message whose header table is no table.
 var errMalformedHeaders = errors.New("rabbitmq: the message's header table cannot be read")
 
@@ -29,10 +37,18 @@ func deliveryOf(d *amqp.Delivery) *transports.Delivery {
 		out.Malformed = errMalformedHeaders
 		out.Message.Headers = nil
 	}
-	if n, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && d.Redelivered && n > 0 && n < 1<<31 {
-		out.Count = int(n) + 1
+	if n := returnsOf(d); n > 0 {
+		out.Count = n + 1
 	}
 	return out
+}
+
+// returnsOf is how often a quorum queue says that the message came back to it; 0 also where nobody counts.
+func returnsOf(d *amqp.Delivery) int {
+	if n, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && d.Redelivered && n > 0 && n < 1<<31 {
+		return int(n)
+	}
+	return 0
 }
 
 func messageOf(d *amqp.Delivery) protocol.Message {
@@ -51,7 +67,9 @@ func messageOf(d *amqp.Delivery) protocol.Message {
 	if d.Headers != nil {
 		m.Headers = objectOf(d.Headers)
 		m.Headers.Delete(markPriority)
-		m.Headers.Delete(deliveryCount)
+		for _, name := range []string{deliveryCount, acquiredCount, movedCount} {
+			m.Headers.Delete(name)
+		}
 	}
 	return m
 }
@@ -63,6 +81,7 @@ func publishingOf(m protocol.Message) (amqp.Publishing, error) {
 		return amqp.Publishing{}, fmt.Errorf("rabbitmq: headers: %w", err)
 	}
 	delete(headers, deliveryCount)
+	delete(headers, acquiredCount)
 	p := m.Properties
 	out := amqp.Publishing{
 		Headers: headers, ContentType: p.ContentType, ContentEncoding: p.ContentEncoding, CorrelationId: p.CorrelationID,
@@ -75,11 +94,12 @@ func publishingOf(m protocol.Message) (amqp.Publishing, error) {
 	return out, checkPublishing(out)
 }
 
-// republishing is d again, to be published: every property and header as it came.
+// republishing is d again, to be published: every property and header as it came, but for what its queue counted.
 func republishing(d *amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
-	delete(headers, markPriority)
-	delete(headers, markMalformed)
+	for _, name := range []string{markPriority, markMalformed, deliveryCount, acquiredCount} {
+		delete(headers, name)
+	}
 	return amqp.Publishing{
 		Headers: headers, ContentType: d.ContentType, ContentEncoding: d.ContentEncoding, CorrelationId: d.CorrelationId,
 		ReplyTo: d.ReplyTo, DeliveryMode: d.DeliveryMode, Priority: d.Priority, Expiration: d.Expiration, MessageId: d.MessageId,

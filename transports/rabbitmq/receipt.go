@@ -20,7 +20,10 @@ type receipt struct {
 	settled bool // guarded by turn
 }
 
-var _ transports.Receipt = (*receipt)(nil)
+var (
+	_ transports.Receipt  = (*receipt)(nil)
+	_ transports.Returner = (*receipt)(nil)
+)
 
 func newReceipt(n *link, d amqp.Delivery) *receipt {
 	return &receipt{link: n, raw: d, lost: make(chan struct{}), turn: make(chan struct{}, 1)}
@@ -39,19 +42,20 @@ func (r *receipt) Reject(ctx context.Context, requeue bool) error {
 }
 
 // Move publishes first and acks when the broker has confirmed. Headers and properties stay as they came,
-// but for a user_id that is not ours, which the broker would refuse, and the mark of a priority of 0.
+// but for a user_id that is not ours, which the broker would refuse, and the mark of a priority of 0; a count of
+// deliveries goes along under a name of our own.
 func (r *receipt) Move(ctx context.Context, queue string) error {
 	q := transports.Queue{Name: queue}
 	if err := checkQueue(q); err != nil {
 		return err
 	}
 	return r.settle(ctx, func(ctx context.Context) error {
-		c := r.link.lane.k.conn
-		p := outgoing{key: queue, mandatory: true, declare: &q, bare: true, message: republishing(&r.raw)}
-		if p.message.UserId != c.user {
-			p.message.UserId = ""
+		p := outgoing{key: queue, mandatory: true}
+		if queue != r.link.lane.queue.Name {
+			q.Arguments = r.link.lane.quarantineArguments()
+			p.declare, p.bare = &q, true
 		}
-		if err := c.pub.publish(ctx, p); err != nil {
+		if err := r.link.lane.k.conn.resend(ctx, p, &r.raw); err != nil {
 			return err
 		}
 		return r.ack(ctx)
