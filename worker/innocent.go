@@ -25,7 +25,6 @@ func (in *intake) renew(j *job) bool {
 	if err := in.w.settler.attempt(in.settle, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, j.delivery.Queue) }); err != nil {
 		in.w.log.Warn("a message that is to wait has come back often and cannot be made new", append(taskAttrs(j.task), "count", j.delivery.Count, "err", err)...)
 		return false
-		return j.lost()
 	}
 	in.w.log.Info("a message that is to wait has come back often; it was put into its queue as a new one", append(taskAttrs(j.task), "count", j.delivery.Count)...)
 	in.w.meter.gone(j)
