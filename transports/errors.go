@@ -1,6 +1,9 @@
 package transports
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrDisconnected: the connection is gone; dial again. Every method of a broken Conn, and of what it
@@ -11,6 +14,9 @@ var (
 	ErrCredentials = errors.New("transports: credentials refused")
 	// ErrRefused: the broker lives but will not do this: a publish nacked or unroutable, no permission, no memory.
 	ErrRefused = errors.New("transports: refused by the broker")
+	// ErrBlocked: the broker takes no messages for now, as it is short of memory or disk; nothing is wrong with the
+	// message, and the same publish may be made again for as long as it takes. It comes together with ErrRefused.
+	ErrBlocked = fmt.Errorf("%w: it takes no messages for now", ErrRefused)
 	// ErrSettled: this receipt was used before.
 	ErrSettled = errors.New("transports: delivery already settled")
 	// ErrLost: the delivery is no longer ours; it has been or will be delivered again.

@@ -35,8 +35,9 @@ type Control struct {
 // An error becomes {"error": "ValueError('...')"}, with the name of a *protocol.Exception where it is one.
 //
 // Commands run one after the other, beside the tasks and never in a task's slot; a caller waits one second. A
-// Command that blocks keeps all others waiting, so it ends with ctx, which is done after five seconds. A panic
-// is an error like any other.
+// Command that blocks keeps all others waiting, so it ends with ctx, which is done after five seconds. One that does not is
+// left alone then: its caller is told, the others go on beside it, and while it lasts it is not started again. A panic is
+// an error like any other.
 type Command func(ctx context.Context, n *Node, args *protocol.Object) (any, error)
 
 // mailboxWait is how long a worker that consumes already holds back that it is ready for its mailbox.
@@ -44,6 +45,9 @@ const mailboxWait = 3 * time.Second
 
 // commandTimeout bounds one command and its reply. Nobody waits that long; what comes later is for nobody.
 const commandTimeout = 5 * time.Second
+
+// commandExtra is how long a command of the program that obeys its context may take to end.
+const commandExtra = 100 * time.Millisecond
 
 // control is the pidbox: it listens on each connection in turn, and answers.
 type control struct {
@@ -53,12 +57,14 @@ type control struct {
 	clock    *clock
 	node     *Node
 	commands map[string]Command
-	unknown  map[string]bool // names complained about; run's own
-	asked    once            // closed when the broker has granted or refused the mailbox for the first time
+	unknown  map[string]bool            // names complained about; run's own
+	start    func(func())               // begins a goroutine that may outlive Run
+	left     map[string]<-chan struct{} // commands of the program that did not end in time; closed when they do; run's own
+	asked    once                       // closed when the broker has granted or refused the mailbox for the first time
 }
 
-func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node) *control {
-	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}, asked: newOnce()}
+func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node, start func(func())) *control {
+	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}, asked: newOnce(), start: start, left: map[string]<-chan struct{}{}}
 	for name, command := range commands() {
 		c.commands[name] = command
 	}
@@ -190,6 +196,42 @@ func (c *control) execute(ctx context.Context, r protocol.ControlRequest) (value
 	if c.cfg.Control.ReadOnly && !harmless[r.Method] {
 		return nil, protocol.NewException("PermissionError", fmt.Sprintf("remote control of %s is read-only: %s is refused", c.cfg.Node, r.Method))
 	}
+	if c.cfg.Control.Commands[r.Method] == nil {
+		return c.call(ctx, command, r)
+	}
+	if left := c.left[r.Method]; left != nil {
+		select {
+		case <-left:
+		default:
+			return nil, errors.New("the command is still busy with an earlier call")
+		}
+	}
+	var answer struct { // the goroutine's until done is closed
+		value protocol.Value
+		err   error
+	}
+	done := make(chan struct{})
+	c.start(func() {
+		defer close(done)
+		answer.value, answer.err = c.call(ctx, command, r)
+	})
+	select {
+	case <-done:
+		return answer.value, answer.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-done: // one that obeys ctx ends now
+		return answer.value, answer.err
+	case <-time.After(commandExtra):
+	}
+	c.left[r.Method] = done
+	c.log.Error("a remote control command does not end with its context; it is left alone", "method", r.Method)
+	return nil, errors.New("the command did not end in time")
+}
+
+// call calls a command under guard.
+func (c *control) call(ctx context.Context, command Command, r protocol.ControlRequest) (value protocol.Value, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.log.Error("a remote control command panicked", "method", r.Method, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -432,5 +433,54 @@ func TestReadyIsSaidWithTheMailbox(t *testing.T) {
 		r = startRig(t, func(c *Config) { c.Transport.(*membroker.Broker).Fail(membroker.Subscribe, -1, transports.ErrRefused) }, handlers.Func("double", double))
 		pass(time.Millisecond)
 		r.wantLog("w1@test ready.")
+	})
+}
+
+// TestACommandThatIgnoresItsContext keeps neither the other commands nor the end of Run waiting.
+func TestACommandThatIgnoresItsContext(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		free := make(chan struct{})
+		var calls atomic.Int32
+		r := startRig(t, func(c *Config) {
+			c.Control.Commands = map[string]Command{"hang": func(context.Context, *Node, *protocol.Object) (any, error) {
+				calls.Add(1)
+				<-free
+				return "late", nil
+			}}
+		}, handlers.Func("double", double))
+		c := r.client()
+		r.broadcast(protocol.ControlRequest{Method: "hang"})
+		pass(commandTimeout + commandExtra)
+		c.want("ping", `{"ok": "pong"}`)
+		c.want("hang", `{"error": "RuntimeError('the command is still busy with an earlier call')"}`)
+		if n := calls.Load(); n != 1 {
+			t.Errorf("it was started %d times, want once while it hangs", n)
+		}
+		began := time.Now()
+		if err := r.stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("Run ended after %v", took)
+		}
+		close(free)
+	})
+}
+
+// TestACommandUnderWayAtTheEnd: Run waits a moment for it, no more.
+func TestACommandUnderWayAtTheEnd(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		free := make(chan struct{})
+		defer close(free)
+		r := startRig(t, func(c *Config) {
+			c.Control.Commands = map[string]Command{"hang": func(context.Context, *Node, *protocol.Object) (any, error) { <-free; return nil, nil }}
+		}, handlers.Func("double", double))
+		synctest.Wait()
+		r.broadcast(protocol.ControlRequest{Method: "hang"})
+		synctest.Wait()
+		began := time.Now()
+		if err := r.stop(); err != nil || time.Since(began) > time.Second {
+			t.Errorf("Run ended after %v: %v", time.Since(began), err)
+		}
 	})
 }

@@ -102,6 +102,37 @@ func TestRefusedRetryPublishReturnsTheMessage(t *testing.T) {
 	})
 }
 
+// TestAnAlarmOfTheBrokerIsWaitedOut: running the task again would do nothing but harm, and a queue that counts
+// deliveries would give its message up.
+func TestAnAlarmOfTheBrokerIsWaitedOut(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var runs atomic.Int32
+		r := startRig(t, nil, handlers.Func("again", func(ctx context.Context, _ nothing) (int, error) {
+			runs.Add(1)
+			if info, _ := handlers.InfoFrom(ctx); info.Retries == 0 {
+				return 0, handlers.Retry(nil, 0)
+			}
+			return 1, nil
+		}), handlers.Func("double", double))
+		r.broker.Fail(membroker.Publish, -1, fmt.Errorf("test: %w", transports.ErrBlocked))
+		r.send(protocol.Task{ID: "a", Name: "again"})
+		next := protocol.ObjectOf(protocol.Member{Key: "task", Value: "double"}, protocol.Member{Key: "args", Value: args(int64(1))},
+			protocol.Member{Key: "kwargs", Value: &protocol.Object{}}, protocol.Member{Key: "immutable", Value: true},
+			protocol.Member{Key: "options", Value: protocol.ObjectOf(protocol.Member{Key: "task_id", Value: "b"}, protocol.Member{Key: "queue", Value: "q"})})
+		r.send(protocol.Task{ID: "first", Name: "double", Args: args(int64(1)), Callbacks: args(next)})
+		pass(time.Hour)
+		if n := runs.Load(); n != 1 {
+			t.Errorf("ran %d times during the alarm, want once", n)
+		}
+		r.broker.Fail(membroker.Publish, 0, nil)
+		pass(time.Minute)
+		r.wantState("a", protocol.Success)
+		r.wantState("first", protocol.Success)
+		r.wantState("b", protocol.Success)
+		r.wantQueue("q", 0, 0)
+	})
+}
+
 func TestSlotsGoOnWhileResultsAreOnTheirWayUntilTheWindowIsFull(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		r := startRig(t, func(c *Config) { c.Settling, c.Prefetch = 2, 100 }, handlers.Func("double", double))

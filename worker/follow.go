@@ -73,6 +73,7 @@ func (s *settler) effect(ctx context.Context, j *job, e canvas.Effect) error {
 			return nil
 		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge):
 			return fmt.Errorf("%w: %w", errReplace, err)
+		case errors.Is(err, transports.ErrBlocked):
 		case errors.Is(err, transports.ErrRefused):
 			if refused++; refused >= publishTries {
 				return fmt.Errorf("%w: %w", errUnsafe, err)

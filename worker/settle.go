@@ -195,7 +195,7 @@ func unstorable(err error) *protocol.Exception {
 	return &protocol.Exception{Module: "celery.exceptions", Type: "BackendStoreError", Args: []protocol.Value{err.Error()}}
 }
 
-// publish waits out a broken connection; a broker that refuses is asked a few times more.
+// publish waits out a broken connection and a broker that takes nothing for now; one that refuses is asked a few times more.
 func (s *settler) publish(ctx context.Context, j *job, st publishStep) error {
 	p, refused := st.publishing, 0
 	for attempt := 0; ; attempt++ {
@@ -206,6 +206,7 @@ func (s *settler) publish(ctx context.Context, j *job, st publishStep) error {
 				s.told.sent(p)
 			}
 			return nil
+		case errors.Is(err, transports.ErrBlocked): // by an alarm, which ends: running the task again would help nobody
 		case errors.Is(err, transports.ErrRefused):
 			if st.fallback != "" && (p.Exchange != "" || p.RoutingKey != st.fallback) {
 				s.log.Warn("nothing takes the message at its own address; sending it to the queue it came from",

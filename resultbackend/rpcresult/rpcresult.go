@@ -115,7 +115,7 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, transports.ErrRefused) && len(body) > suspectBody:
+	case errors.Is(err, transports.ErrRefused) && !errors.Is(err, transports.ErrBlocked) && len(body) > suspectBody:
 		return fmt.Errorf("rpcresult: reply of %d bytes: %w: %v", len(body), resultbackend.ErrTooLarge, err)
 	}
 	return fmt.Errorf("rpcresult: %w: %w", resultbackend.ErrUnavailable, err)

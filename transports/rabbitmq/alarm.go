@@ -70,7 +70,7 @@ func (p *publisher) clear(ctx context.Context) error {
 	case <-alarm:
 		return nil
 	case <-t.C:
-		return fmt.Errorf("%w: connection blocked: %s", transports.ErrRefused, why)
+		return fmt.Errorf("%w: connection blocked: %s", transports.ErrBlocked, why)
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-p.c.done:

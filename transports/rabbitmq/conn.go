@@ -12,7 +12,7 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// closeTimeout bounds the closing handshake of a connection; past it the socket is just closed.
+// closeTimeout bounds the closing handshake of a connection, past which the socket is just closed, and of a consumer.
 const closeTimeout = 2 * time.Second
 
 // A conn is a consuming and a publishing AMQP connection. When one breaks the other is closed.

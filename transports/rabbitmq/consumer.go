@@ -215,10 +215,15 @@ func wait(ctx context.Context, c *conn, signal <-chan struct{}) error {
 	}
 }
 
-// Close returns when what was fetched and not received has been given back.
+// Close returns when what was fetched and not received has been given back, or after closeTimeout: a broker that does not
+// answer gets it back with the connection.
 func (k *consumer) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
 	for _, l := range k.end() {
-		_ = wait(context.Background(), k.conn, l.returned) // the lane ends with the conn at the latest
+		if err := wait(ctx, k.conn, l.returned); errors.Is(err, context.DeadlineExceeded) {
+			return errors.New("rabbitmq: the broker does not answer; what was fetched goes back with the connection")
+		}
 	}
 	return nil
 }

@@ -50,7 +50,8 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 	hurry := context.AfterFunc(ctx, func() { _ = sock.SetDeadline(time.Now()) })
 
 	properties := t.properties(role)
-	c, err := amqp.Open(newSocket(sock), amqp.Config{
+	mended := newSocket(sock)
+	c, err := amqp.Open(mended, amqp.Config{
 		SASL:       a.mechanisms(properties),
 		Vhost:      a.vhost,
 		Heartbeat:  t.heartbeat(a),
@@ -62,6 +63,7 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 		err = context.Cause(ctx)
 	}
 	if err == nil {
+		mended.beat.Store(int64(c.Config.Heartbeat))
 		return c, nil
 	}
 	_ = sock.Close() // ends the driver's goroutines
@@ -159,6 +161,7 @@ type socket struct {
 	in    frameReader
 	out   frameWriter
 	limit atomic.Pointer[time.Time] // deadline set by the driver; nil or zero: none
+	beat  atomic.Int64              // the negotiated heartbeat; 0: none, or not yet known
 }
 
 func newSocket(c net.Conn) *socket {
@@ -176,6 +179,15 @@ func (s *socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return s.out.Write(p)
+}
+
+// SetReadDeadline is how the driver notices silence: after three heartbeats. We take it for dead after two, as AMQP has it; the
+// broker sends them at twice the pace, so that is still four of them missed.
+func (s *socket) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() {
+		t = t.Add(-time.Duration(s.beat.Load()))
+	}
+	return s.Conn.SetReadDeadline(t)
 }
 
 // SetDeadline is how the driver bounds its closing handshake.

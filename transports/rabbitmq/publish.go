@@ -31,7 +31,7 @@ type outgoing struct {
 // whose exchange is not known to exist goes through a channel of its own instead, as publishing to a
 // missing exchange closes the channel under everybody.
 //
-// When the context ends first the message may still arrive; the error wraps the context's, or ErrRefused
+// When the context ends first the message may still arrive; the error wraps the context's, or ErrBlocked
 // when the broker has blocked us.
 func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 	message, err := publishingOf(p.Message)
@@ -96,7 +96,7 @@ func (p *publisher) publish(ctx context.Context, o outgoing) error {
 	what := fmt.Sprintf("publish to exchange %q with key %q", o.exchange, o.key)
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		if why, blocked := p.blocked(); blocked {
-			return fmt.Errorf("rabbitmq: %s: %w: connection blocked: %s", what, transports.ErrRefused, why)
+			return fmt.Errorf("rabbitmq: %s: %w: connection blocked: %s", what, transports.ErrBlocked, why)
 		}
 		return fmt.Errorf("rabbitmq: %s: no confirm: %w", what, err)
 	}

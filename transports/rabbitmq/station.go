@@ -168,7 +168,7 @@ func (s *station) exchange(ctx context.Context, o outgoing) error {
 }
 
 // errAlarm: the confirm has not come, as the broker has stopped reading.
-var errAlarm = fmt.Errorf("%w: connection blocked before the confirm", transports.ErrRefused)
+var errAlarm = fmt.Errorf("%w: connection blocked before the confirm", transports.ErrBlocked)
 
 // await waits for a confirm: as long as ctx says, but publishTimeout at most once the broker has blocked us.
 func (s *station) await(ctx context.Context, confirm *amqp.DeferredConfirmation) error {

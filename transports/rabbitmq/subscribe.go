@@ -189,9 +189,12 @@ func (s *subscription) Next(ctx context.Context) (protocol.Message, error) {
 // Close returns when the queue is not consumed any more; an auto-delete queue is gone then.
 func (s *subscription) Close() error {
 	s.stopped.Do(func() { close(s.stop) })
+	t := time.NewTimer(closeTimeout)
+	defer t.Stop()
 	select {
 	case <-s.ended:
 	case <-s.c.done:
+	case <-t.C: // the broker does not answer: the queue goes with the connection
 	}
 	return nil
 }
