@@ -15,6 +15,12 @@ type Invoke func(ctx context.Context, t *protocol.Task) (any, error)
 // value or the error. It must not keep or change the task. A panic, its own too, is caught by the worker.
 type Middleware func(next Invoke) Invoke
 
+// Wrap returns the handler with m around its Invoke. Handler.As undoes it: call As first.
+func (h Handler) Wrap(m Middleware) Handler {
+	h.invoke = m(h.invoke)
+	return h
+}
+
 // Chain makes one middleware of many; the first is the outermost. Nil members are left out, and a Chain of
 // nothing returns next itself.
 func Chain(ms ...Middleware) Middleware {

@@ -29,6 +29,14 @@ type Options struct {
 	NoEvents             bool             // no task events (send_events = False)
 	Slots                int              // how many of the worker's slots a run takes, as what keeps several CPUs busy should; 0: 1; more than there are: all
 	Expected             func(error) bool // Celery's throws: logged at INFO, without traceback; nil: none
+
+	// Isolate runs the handler in a child process of the same program: killed at the hard limit and by terminate, and
+	// contained when it crashes. The program must call isolate.Serve; command.Main does.
+	Isolate   bool
+	MemoryCap int64 // resident bytes of the child over which an isolated run is killed; 0: none
+
+	RejectOnLost *bool // an isolated run whose child is lost goes back to its queue; nil: the worker's setting (false)
+	RetryOnLost  *bool // it is retried, as by Retry with the policy's Delay; nil: the worker's setting (false). Wins over RejectOnLost
 }
 
 // A RetryPolicy says what handlers.Retry and On do.
@@ -125,6 +133,12 @@ func (o Options) faults() []string {
 	}
 	if o.Slots < 0 {
 		faults = append(faults, fmt.Sprintf("Options.Slots is %d, want 0 or more", o.Slots))
+	}
+	if o.MemoryCap < 0 {
+		faults = append(faults, fmt.Sprintf("Options.MemoryCap is %d, want 0 or more", o.MemoryCap))
+	}
+	if o.MemoryCap > 0 && !o.Isolate {
+		faults = append(faults, "Options.MemoryCap holds for isolated handlers only: set Options.Isolate")
 	}
 	if _, err := ParseRate(o.Rate); err != nil {
 		faults = append(faults, "Options.Rate: "+strings.TrimPrefix(err.Error(), "handlers: "))

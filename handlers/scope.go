@@ -65,6 +65,15 @@ func InfoFrom(ctx context.Context) (Info, bool) {
 	return Info{}, false
 }
 
+// HostFrom returns the Host of the task running in ctx, and whether it has one. It is for who runs a handler in another
+// place than the worker's own process; handlers use Report, Spawn and AddToChord.
+func HostFrom(ctx context.Context) (Host, bool) {
+	if s, ok := ctx.Value(scopeKey{}).(*scope); ok && s.host != nil {
+		return s.host, true
+	}
+	return nil, false
+}
+
 // Logger is where a handler writes what its users should find in the worker's log: lines bear the task's name and id
 // and have the format worker_task_log_format, as those of Celery's get_task_logger. Outside a task, or where the Host
 // has no log, it is slog.Default.

@@ -26,10 +26,11 @@ var allowed = map[string][]string{
 	"handlers/handlerstest":           {"protocol", "handlers"},
 	"handlers/demo":                   {"protocol", "handlers"},
 	"handlers/images":                 {"protocol", "handlers"},
+	"isolate":                         {"protocol", "handlers"},
 	"canvas":                          {"protocol"},
 	"internal/dispatch":               {"protocol", "canvas", "transports", "resultbackend"},
 	"client":                          {"protocol", "canvas", "transports", "resultbackend", "internal/dispatch", "internal/redial", "internal/ids"},
-	"worker":                          {"protocol", "canvas", "transports", "resultbackend", "handlers", "internal/dispatch", "internal/ids"},
+	"worker":                          {"protocol", "canvas", "transports", "resultbackend", "handlers", "isolate", "internal/dispatch", "internal/ids"},
 	"metrics":                         {"transports", "worker"},
 	"internal/ids":                    {},
 	"internal/pyurl":                  {},
@@ -48,7 +49,7 @@ var allowed = map[string][]string{
 		"internal/pytls", "protocol", "transports", "resultbackend", "transports/rabbitmq", "transports/redisbroker",
 		"resultbackend/redisresult", "resultbackend/rpcresult",
 	},
-	"command": {"protocol", "canvas", "client", "internal/ids", "transports", "resultbackend", "handlers", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
+	"command": {"protocol", "canvas", "client", "internal/ids", "transports", "resultbackend", "handlers", "isolate", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
 	".":       {"command"},
 }
 
