@@ -52,6 +52,10 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		cfg.Grace = d
 	}
 
+	if cfg.Deliveries = c.Int("max-deliveries"); cfg.Deliveries < 1 || cfg.Deliveries > 1_000_000 {
+		try(fmt.Errorf("--max-deliveries %d: want 1 to 1000000", cfg.Deliveries))
+	}
+
 	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
 	if isSet(c, "soft-time-limit") {
 		cfg.SoftLimit, err = flagSeconds(c, "soft-time-limit")

@@ -51,6 +51,7 @@ func workerFlags() []cli.Flag {
 
 		&cli.BoolFlag{Name: "log-json", Usage: "log one JSON object per line"},
 		&cli.StringFlag{Name: "grace", Usage: "`SECONDS`: at shutdown, how long running tasks may finish; 0: as long as they need, as Celery's warm shutdown"},
+		&cli.IntFlag{Name: "max-deliveries", Usage: "a task that was started `N` times and ended its worker each time fails and goes to quarantine", Value: 10},
 		&cli.StringFlag{Name: "remote-control", Usage: "full, read-only (inspect is answered, orders are refused) or off", Value: "full"},
 		&cli.StringSliceFlag{Name: "serve", Usage: "serve only these `TASKS` (names or globs, comma separated)"},
 		&cli.StringSliceFlag{Name: "alias", Usage: "serve a task under another name too: `NEW=NAME`, repeatable"},
@@ -69,7 +70,7 @@ func workerFlags() []cli.Flag {
 }
 
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
-var ownFlags = []string{"log-json", "grace", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
+var ownFlags = []string{"log-json", "grace", "max-deliveries", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
 type meaninglessFlag struct {
 	flag cli.Flag

@@ -60,6 +60,17 @@ type Forgetter interface {
 	Forget(ctx context.Context, taskID string) error
 }
 
+// StartCounter is implemented by backends that remember how often a run was begun without coming to an end: the worker asks about
+// what the broker brought before, to know which runs end their process. What is remembered may be lost after some days.
+type StartCounter interface {
+	// Starts is how many starts are remembered.
+	Starts(ctx context.Context, run string) (int, error)
+	// AddStart remembers one more.
+	AddStart(ctx context.Context, run string) error
+	// ForgetStarts forgets them; none there is no error.
+	ForgetStarts(ctx context.Context, run string) error
+}
+
 // Replier is implemented by backends that send results to whoever sent the task instead of storing them.
 type Replier interface {
 	// Replies is where a sender of tasks receives them; the same at each call.

@@ -41,3 +41,11 @@ type BindingLister interface {
 
 // A Binding ties a queue to an exchange.
 type Binding struct{ Queue, Exchange, RoutingKey string }
+
+// StartCounter is a Conn that remembers how often a run was begun without coming to an end; what it promises is the same as
+// resultbackend.StartCounter does. The worker asks it when the result store remembers nothing.
+type StartCounter interface {
+	Starts(ctx context.Context, run string) (int, error)
+	AddStart(ctx context.Context, run string) error
+	ForgetStarts(ctx context.Context, run string) error
+}

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -14,7 +13,6 @@ const (
 	hold                          // keep it until verdict.until
 	revoke                        // REVOKED with verdict.reason
 	refuse                        // FAILURE with verdict.refusal, then given up
-	setAside                      // FAILURE with verdict.refusal, the message to quarantine
 	settled                       // its effects are safe, only its ack was lost: ack
 	duplicated                    // the same run is going on here: wait for its end
 	repeated                      // it has succeeded before (worker_deduplicate_successful_tasks): see to what follows, then ack
@@ -35,8 +33,6 @@ type facts struct {
 	redelivered bool
 	settled     bool // this run was settled here, but its ack was lost
 	running     bool // this run is held or running here
-	count       int  // deliveries so far; 0 where the broker does not count
-	deliveries  int  // most deliveries
 }
 
 // farthest is how far an eta may lie ahead. Celery's clock overflows somewhere beyond (spec: the ETA
@@ -60,9 +56,6 @@ func decide(now time.Time, t *protocol.Task, f facts) verdict {
 		return verdict{kind: refuse, refusal: protocol.NewException("OverflowError", "eta "+t.ETA.UTC().Format(time.RFC3339)+" is too far away")}
 	case t.ETA.After(now):
 		return verdict{kind: hold, until: t.ETA}
-	case f.count > f.deliveries:
-		return verdict{kind: setAside, refusal: protocol.WorkerLost(
-			fmt.Sprintf("task was delivered %d times without an end; its message is in quarantine", f.count))}
 	}
 	return verdict{kind: start}
 }

@@ -12,7 +12,7 @@ import (
 
 func TestDecideInCelerysOrder(t *testing.T) {
 	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
-	ok := facts{known: true, deliveries: 10}
+	ok := facts{known: true}
 	with := func(change func(*facts)) facts {
 		f := ok
 		change(&f)
@@ -38,9 +38,6 @@ func TestDecideInCelerysOrder(t *testing.T) {
 		{"a second message of that id is not", protocol.Task{}, with(func(f *facts) { f.settled = true }), start},
 		{"a copy of a running run waits", protocol.Task{}, with(func(f *facts) { f.redelivered, f.running = true, true }), duplicated},
 		{"a second message of a running id runs", protocol.Task{}, with(func(f *facts) { f.running = true }), start},
-		{"a future eta is held however often it was delivered", protocol.Task{ETA: now.Add(time.Hour)}, with(func(f *facts) { f.count = 99 }), hold},
-		{"the tenth delivery still starts", protocol.Task{}, with(func(f *facts) { f.count = 10 }), start},
-		{"the eleventh goes to quarantine", protocol.Task{}, with(func(f *facts) { f.count = 11 }), setAside},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -48,7 +45,7 @@ func TestDecideInCelerysOrder(t *testing.T) {
 			if v.kind != tt.want {
 				t.Errorf("decide = %v, want %v", v.kind, tt.want)
 			}
-			if told := v.kind == refuse || v.kind == setAside; told != (v.refusal != nil) {
+			if told := v.kind == refuse; told != (v.refusal != nil) {
 				t.Errorf("the caller is told %v", v.refusal)
 			}
 		})

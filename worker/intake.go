@@ -19,6 +19,8 @@ type intake struct {
 	work   context.Context // parent of the handlers
 	settle context.Context // parent of what settles
 
+	suspects chan struct{} // capacity 1: held by the one job that runs although it ended its process often (starts.go)
+
 	wake  chan struct{} // capacity 1: look again
 	ready bool          // run's own: messages were granted before
 	full  bool          // run's own: held tasks leave no room
@@ -28,7 +30,7 @@ type intake struct {
 }
 
 func newIntake(w *Worker, work, settle context.Context) *intake {
-	in := &intake{w: w, work: work, settle: settle, wake: make(chan struct{}, 1)}
+	in := &intake{w: w, work: work, settle: settle, wake: make(chan struct{}, 1), suspects: make(chan struct{}, 1)}
 	w.slots.edge, w.queues.changed = in.nudge, in.nudge
 	return in
 }
@@ -265,6 +267,9 @@ func (in *intake) forgetLost() {
 
 func (in *intake) forget(j *job) {
 	in.w.log.Info("a held task went back to the broker with its connection", "task", j.task.ID, "name", j.task.Name)
+	if j.run != "" {
+		in.w.roster.task(func() { in.ended(j) }) // it did not start: a connection that breaks often must not use up its starts
+	}
 	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false)
 }
@@ -272,6 +277,7 @@ func (in *intake) forget(j *job) {
 // giveBack returns a job that has not started to its queue.
 func (in *intake) giveBack(j *job) {
 	in.w.settler.requeue(in.settle, j, func(ctx context.Context) error { return transports.Return(ctx, j.delivery.Receipt) })
+	in.ended(j)
 	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false)
 }

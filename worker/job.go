@@ -25,6 +25,12 @@ type job struct {
 	done     bool // its run succeeded
 	marks    marks
 
+	again     bool   // its handler sent it back, or had no time left
+	suspected bool   // its start is counted, if it came before
+	alone     bool   // it holds intake.suspects
+	starts    int    // that ended the process, as far as is known
+	run       string // what its starts are counted under; "": they are not
+
 	instead *outcome // what the caller was told in place of the run's own outcome; nil: that
 	retried bool     // monitors know that it is retried
 	unsafe  bool     // the effects could not be made safe: the message goes back

@@ -177,6 +177,13 @@ func (l *ledger) leave(e *entry, settled bool) {
 	close(e.done)
 }
 
+// knows reports whether the run is here, or was settled here although its ack was lost.
+func (l *ledger) knows(key string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.entries[key] != nil || l.unacked[key]
+}
+
 // ackLost remembers that the run is settled and only its ack did not arrive.
 func (l *ledger) ackLost(t *protocol.Task) {
 	key := runKey(t)

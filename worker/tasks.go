@@ -20,6 +20,9 @@ import (
 func (in *intake) admit(j *job) {
 	w := in.w
 	if j.task == nil {
+		if !waits(&j.delivery.Message) && !w.ledger.knows(rawRun(&j.delivery.Message)) && in.suspect(j) {
+			return
+		}
 		task, err := protocol.DecodeTask(j.delivery.Message, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
 		if j.delivery.Malformed != nil {
 			task, err = nil, j.delivery.Malformed
@@ -44,11 +47,9 @@ func (in *intake) admit(j *job) {
 		redelivered: j.delivery.Redelivered,
 		settled:     w.ledger.wasSettled(j.task),
 		running:     other != nil,
-		count:       j.delivery.Count,
-		deliveries:  mostDeliveries(&w.cfg, j.delivery),
 	})
 	var stored *protocol.Result
-	if v.kind == start || v.kind == setAside {
+	if v.kind == start {
 		if result, done := in.succeededBefore(j, now); done {
 			v, stored = verdict{kind: repeated}, result
 		}
@@ -72,10 +73,9 @@ func (in *intake) admit(j *job) {
 
 	switch v.kind {
 	case start:
-		if !in.widen(j) {
-			return
+		if in.widen(j) && !in.suspect(j) {
+			in.execute(j)
 		}
-		in.execute(j)
 	case hold:
 		name, eta := j.task.Name, v.until.Equal(j.task.ETA)
 		if eta && in.renew(j) {
@@ -116,10 +116,6 @@ func (in *intake) admit(j *job) {
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
 		in.settleWith(j, planRefused(&w.cfg, w.who, j, v.refusal, now))
 		w.pulse.refused(j, v.refusal)
-	case setAside:
-		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), transports.Quarantine(j.delivery.Queue), v.refusal.Error()), taskAttrs(j.task)...)
-		in.settleWith(j, planSetAside(&w.cfg, w.who, j, v.refusal, now))
-		w.pulse.refused(j, v.refusal)
 	}
 }
 
@@ -140,6 +136,7 @@ func (in *intake) settleNow(j *job, steps []step) {
 	if safe && j.done && j.instead == nil && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(j.task.ID, time.Now())
 	}
+	in.ended(j)
 	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe)
@@ -196,7 +193,7 @@ func (in *intake) execute(j *job) {
 	w.meter.returned(j, now)
 	w.stats.count(out.kind)
 	logOutcome(w.log, j, out)
-	j.done = out.kind == succeeded
+	j.done, j.again = out.kind == succeeded, out.kind == requeued || out.kind == timedOut
 	steps := plan(&w.cfg, w.who, j, out, now)
 
 	w.settling.acquire(context.Background())

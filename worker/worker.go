@@ -68,7 +68,7 @@ type Config struct {
 	InheritPriority bool                           // task_inherit_parent_priority
 	HeaderErrbacks  bool                           // task_allow_error_cb_on_chord_header
 
-	Deliveries int           // a task delivered more often does not start and goes to quarantine, where the broker counts; 0: 15, below RabbitMQ's own limit of 20
+	Deliveries int           // a task that has been delivered, or has ended its worker, so often goes to quarantine the next time; 0: 10, well below the 20 after which RabbitMQ's quorum queues drop it
 	Grace      time.Duration // how long running handlers may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
@@ -240,7 +240,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Autoscale.KeepAlive = cmp.Or(c.Autoscale.KeepAlive, 30*time.Second)
 	}
 	c.Prefetch = cmp.Or(c.Prefetch, 4)
-	c.Deliveries = cmp.Or(c.Deliveries, 15)
+	c.Deliveries = cmp.Or(c.Deliveries, 10)
 	c.Connection.Retries = cmp.Or(c.Connection.Retries, 100)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)
 	c.RevokesMax, c.RevokeExpires = cmp.Or(c.RevokesMax, revokedMax), cmp.Or(c.RevokeExpires, revokedFor)

@@ -23,6 +23,7 @@ type Backend struct {
 	docs    map[string][]byte
 	chords  map[string]*chord // by group id
 	tokens  uint64            // the last one given to a claim
+	starts  map[string]int    // by run
 	history []resultbackend.Record
 	changed chan struct{} // closed and replaced at each write
 	away    bool

@@ -46,7 +46,8 @@ type Backend struct {
 	batch    batcher
 	address  string
 	warnings []string
-	prefix   string // of every key
+	prefix   string // of every record
+	starts   string // prefix of the counts of starts
 	expires  int64  // seconds; 0: for ever
 	failures int64
 	encoding protocol.Encoding
@@ -111,6 +112,7 @@ func New(cfg Config) (*Backend, error) {
 		address:  opts.String(),
 		warnings: opts.Warnings,
 		prefix:   prefix + "celery-task-meta-",
+		starts:   prefix + "celery-task-starts-",
 		expires:  expires,
 		failures: failures,
 		encoding: cfg.Encoding,

@@ -58,6 +58,7 @@ func Run(t *testing.T, f Factory) {
 		{"a context that is over ends Store at once", false, overContext},
 		{"after Close Store is ErrUnavailable", false, closed},
 		{"many stores at once all arrive", false, together},
+		{"starts are counted until they are forgotten", false, startCounts},
 		{"Wait returns the end and nothing before it", true, waitEnds},
 		{"Wait returns at once what is there", true, waitThere},
 		{"many wait at once, some for the same task", true, waitMany},

@@ -19,6 +19,7 @@ type Broker struct {
 	faults    map[Op]*fault
 	counting  bool
 	seq       uint64 // of the last message; orders returned messages
+	starts    map[string]int
 }
 
 var _ transports.Transport = (*Broker)(nil)

@@ -95,6 +95,7 @@ func Run(t *testing.T, f Factory) {
 		{"Peek shows what waits and leaves it there", peek},
 		{"Transfer moves what is chosen and leaves the rest", transfer},
 		{"a missing queue is ErrNoQueue", noQueue},
+		{"starts are counted until they are forgotten", startCounts},
 
 		{"Close returns what is unsettled to the next consumer", closeReturns},
 		{"Done and Err tell a close", done},

@@ -1,0 +1,214 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// A message whose handler ends the process comes back each time the worker is started again. What brokers count, if
+// they count at all, are deliveries: also those of the messages that lay beside it. So the starts of what came before
+// are counted here, outside of the message: in the result store where it can, else by the broker. The count is
+// forgotten when the run ends in any way, so that it says how often the run has ended its process. Once that is
+// Config.Deliveries the message goes to quarantine.
+//
+// Who has done it for half of that runs alone among his like: the next death is then his own, and not that of those
+// who ran beside him.
+//
+// It is counted before the body is decoded, which may be what ends the process; not before, though, where an eta
+// makes it wait first.
+
+// startCounter remembers how often runs were begun: a resultbackend.StartCounter or a transports.StartCounter.
+type startCounter interface {
+	Starts(ctx context.Context, run string) (int, error)
+	AddStart(ctx context.Context, run string) error
+	ForgetStarts(ctx context.Context, run string) error
+}
+
+// countTimeout bounds a question to it. The job holds a slot while it asks.
+const countTimeout = 2 * time.Second
+
+// counter is who counts; nil: nobody.
+func (w *Worker) counter() startCounter {
+	if s, ok := w.cfg.Results.(startCounter); ok {
+		return s
+	}
+	conn, _ := w.link.current()
+	s, _ := conn.(startCounter)
+	return s
+}
+
+// suspect counts the start of a job that came before, once, and reports whether it was dealt with instead.
+func (in *intake) suspect(j *job) bool {
+	w := in.w
+	if j.suspected || !j.delivery.Redelivered || j.delivery.Malformed != nil {
+		return false
+	}
+	j.suspected = true
+	most := mostDeliveries(&w.cfg, j.delivery)
+	run := rawRun(&j.delivery.Message)
+	n, err := in.started(run)
+	if err != nil {
+		w.log.Warn("the starts of a redelivered task cannot be counted", append(messageAttrs(j), "err", err)...)
+	}
+	if n < 0 { // only the broker may know
+		if j.starts = j.delivery.Count - 1; j.starts >= most {
+			in.setAside(j, fmt.Sprintf("task was delivered %d times without an end", j.starts))
+			return true
+		}
+		return false
+	}
+	j.run, j.starts = run, n+1 // the first start was not counted
+	if j.starts >= most {
+		in.setAside(j, fmt.Sprintf("task was started %d times and ended its worker each time", j.starts))
+		return true
+	}
+	// Delivered that often, and started less: it lay beside such a task. A quorum queue would drop it at its own limit.
+	if j.delivery.Count > most && in.renewed(j) {
+		return true
+	}
+	if 2*j.starts >= most && !in.alone(j) {
+		in.giveBack(j)
+		return true
+	}
+	ctx, cancel := context.WithTimeout(in.settle, countTimeout)
+	defer cancel()
+	if c := w.counter(); c != nil {
+		err = c.AddStart(ctx, run)
+	}
+	if err != nil {
+		w.log.Warn("the start of a redelivered task is not counted", append(messageAttrs(j), "err", err)...)
+	}
+	return false
+}
+
+// started is how often the run was begun and counted; negative: nobody knows.
+func (in *intake) started(run string) (int, error) {
+	c := in.w.counter()
+	if c == nil {
+		return -1, nil
+	}
+	ctx, cancel := context.WithTimeout(in.settle, countTimeout)
+	defer cancel()
+	n, err := c.Starts(ctx, run)
+	if err != nil {
+		return -1, err
+	}
+	return n, nil
+}
+
+// alone waits until no other suspect runs, without the slots that it has: who runs may want them all. It is false when
+// the job, which has no slot then, must not start any more.
+func (in *intake) alone(j *job) bool {
+	select {
+	case in.suspects <- struct{}{}:
+		j.alone = true
+		return true
+	default:
+	}
+	want := j.slots
+	in.release(j)
+	select {
+	case in.suspects <- struct{}{}:
+		j.alone = true
+	case <-j.delivery.Receipt.Lost():
+		return false
+	case <-in.w.stages.phase[Stopping].done:
+		return false
+	}
+	j.slots = in.w.slots.exchange(in.work, 0, want)
+	return j.slots > 0
+}
+
+// ended forgets the starts of a run that has come to an end: the process lives. One that its handler sends back, to a queue
+// that counts, is not forgotten, so that it does not go round for ever.
+func (in *intake) ended(j *job) {
+	if j.alone {
+		j.alone = false
+		<-in.suspects
+	}
+	if j.run == "" || j.again && j.delivery.Count > 0 {
+		return
+	}
+	c := in.w.counter()
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.settle), countTimeout)
+	defer cancel()
+	if err := c.ForgetStarts(ctx, j.run); err != nil {
+		in.w.log.Warn("the starts of a redelivered task are not forgotten; they expire", append(messageAttrs(j), "err", err)...)
+	}
+}
+
+// rawRun is the run of a message that nobody has decoded: as runKey where the headers have an id.
+func rawRun(m *protocol.Message) string {
+	id, _ := m.Headers.Get("id")
+	if s, ok := id.(string); ok && s != "" && len(s) <= protocol.MaxIDBytes {
+		retries, _ := m.Headers.Get("retries")
+		n, _ := retries.(int64)
+		return runKey(&protocol.Task{ID: s, Retries: int(n)})
+	}
+	sum := sha256.Sum256(m.Body)
+	return "body/" + hex.EncodeToString(sum[:16])
+}
+
+// waits reports whether the message asks for a time: it may be held before it starts.
+func waits(m *protocol.Message) bool {
+	eta, _ := m.Headers.Get("eta")
+	return eta != nil
+}
+
+// renewed puts the message, untouched, at the end of its queue, where it has no count yet.
+func (in *intake) renewed(j *job) bool {
+	err := in.w.settler.attempt(in.settle, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, j.delivery.Queue) })
+	if err != nil {
+		in.w.log.Warn("a message that was delivered too often cannot be made new; it runs", append(messageAttrs(j), "err", err)...)
+		return false
+	}
+	in.w.log.Warn("a message was delivered too often beside tasks that ended their worker; it was put into its queue as a new one", messageAttrs(j)...)
+	in.release(j)
+	in.w.meter.gone(j)
+	in.w.ledger.leave(j.entry, false)
+	return true
+}
+
+// rescuable is the size of a body that is decoded once more to tell whoever waits behind the task: a larger one may be
+// what ended the process.
+const rescuable = 1 << 20
+
+// setAside tells the caller of a task that was started too often, and moves its message to quarantine.
+func (in *intake) setAside(j *job, why string) {
+	w := in.w
+	exc := protocol.WorkerLost(why + "; its message is in quarantine")
+	move := moveStep{transports.Quarantine(j.delivery.Queue), exc}
+	whole := j.task != nil
+	if !whole {
+		m := j.delivery.Message
+		if _, compressed := m.Headers.Get("compression"); compressed || len(m.Body) > rescuable {
+			m.Body = nil
+		}
+		t, err := protocol.DecodeTask(m, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
+		j.task, whole = t, err == nil
+	}
+	var steps []step
+	switch {
+	case whole:
+		j.handler, _ = w.cfg.Handlers.Lookup(j.task.Name)
+		w.log.Error(fmt.Sprintf("Task %s set aside in %s: %s", label(j.task), move.queue, exc.Error()), taskAttrs(j.task)...)
+		steps = planSetAside(&w.cfg, w.who, j, exc, time.Now())
+	case j.task != nil && j.task.ID != "":
+		steps = []step{storeStep{failure(nil, j, exc, "", time.Now())}, move}
+	default:
+		j.task, steps = nil, []step{move}
+	}
+	in.settleWith(j, steps)
+	if j.task != nil {
+		w.pulse.refused(j, exc)
+	}
+}
