@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -52,6 +53,12 @@ type Waiter interface {
 	// is there already. It may be called by many at a time. An error wraps that of ctx when ctx has ended, or
 	// ErrUnavailable when the store is found to be away or closed: waiting again later misses nothing.
 	Wait(ctx context.Context, taskID string) (protocol.Result, error)
+}
+
+// ChordLifetimer is implemented by backends whose counters of a chord are forgotten after a time without a part.
+type ChordLifetimer interface {
+	// ChordLifetime is that time; 0 is for ever.
+	ChordLifetime() time.Duration
 }
 
 // Forgetter is implemented by backends that can delete a record before its time.

@@ -16,6 +16,7 @@ import (
 	"github.com/stalkworker/stalk/internal/dispatch"
 	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend/memresult"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/membroker"
 )
@@ -526,5 +527,25 @@ func TestAChordAppliedAgainWaitsForItsClient(t *testing.T) {
 			t.Errorf("the body ran %d times, want 2", bodies)
 		}
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+// A shortLived store forgets a chord's counters after a minute without a part.
+type shortLived struct{ *memresult.Backend }
+
+func (shortLived) ChordLifetime() time.Duration { return time.Minute }
+
+func TestPartThatOutlastsItsChordIsWarnedOf(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) { c.Results = shortLived{memresult.New()} }, handlers.Func("double", double))
+		body := protocol.ObjectOf(arg("task", "double"), arg("args", []protocol.Value{}), arg("kwargs", &protocol.Object{}), arg("options", protocol.ObjectOf(arg("task_id", "body"))))
+		r.send(protocol.Task{ID: "long", Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Hour), Chord: body, Group: "g"})
+		r.send(protocol.Task{ID: "short", Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Second), Chord: body, Group: "g"})
+		r.send(protocol.Task{ID: "none", Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Hour)})
+		pass(2 * time.Second)
+		r.wantLog("Task double[long] is part of a chord and waits for 1h0m0s, longer than")
+		if n := strings.Count(r.log.String(), "is part of a chord and waits"); n != 1 {
+			t.Errorf("warned %d times:\n%s", n, r.log)
+		}
 	})
 }

@@ -20,15 +20,24 @@ var defaultSettings []byte
 // conf is `inspect conf`: the settings we were given, with the two that Celery always adds, and with Celery's
 // defaults in between when they are asked for. One of those is Infinity, which not every reader of JSON knows.
 func conf(_ context.Context, n *Node, args *protocol.Object) (any, error) {
-	own := shownSettings(n.cfg.Settings)
+	if with, _ := args.Get("with_defaults"); protocol.Truthy(with) {
+		return withDefaults(confOf(n.cfg.Settings))
+	}
+	return confOf(n.cfg.Settings), nil
+}
+
+func confOf(settings *protocol.Object) *protocol.Object {
+	own := shownSettings(settings)
 	for _, name := range []string{"include", "deprecated_settings"} {
 		if _, ok := own.Get(name); !ok {
 			own.Set(name, nil)
 		}
 	}
-	if with, _ := args.Get("with_defaults"); !protocol.Truthy(with) {
-		return own, nil
-	}
+	return own
+}
+
+// withDefaults is what an answer without defaults would be with them.
+func withDefaults(conf *protocol.Object) (*protocol.Object, error) {
 	v, err := protocol.ParseJSON(defaultSettings, protocol.Limits{})
 	if err != nil {
 		return nil, fmt.Errorf("worker: the default settings: %w", err)
@@ -37,7 +46,7 @@ func conf(_ context.Context, n *Node, args *protocol.Object) (any, error) {
 	if !ok {
 		return nil, errors.New("worker: the default settings are no object")
 	}
-	for _, m := range own.Members() {
+	for _, m := range conf.Members() {
 		if m.Key != "include" || m.Value != nil {
 			all.Set(m.Key, m.Value)
 		}

@@ -20,6 +20,7 @@ type job struct {
 	slots    int  // how many it holds
 	wide     bool // has as many as its handler asks for
 	logged   bool // "received" was logged
+	warned   bool // of its long wait
 	token    bool // has its turn by the rate limit
 	acked    bool // early, when execution started
 	done     bool // its run succeeded

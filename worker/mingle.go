@@ -25,6 +25,7 @@ type mingle struct {
 	clock   *clock
 	revoked *revoked
 	heard   once // closed when the first tasks may be taken
+	agreed  bool // run's own: the neighbors' settings were looked at
 }
 
 func newMingle(cfg *Config, log *slog.Logger, l *link, c *clock, r *revoked) *mingle {
@@ -54,8 +55,11 @@ func (m *mingle) await(ctx context.Context) {
 	}
 }
 
-// mostNeighbors bounds the answers that are counted.
-const mostNeighbors = 10_000
+// mostNeighbors bounds the answers that are counted, confNodes those who are asked for their settings.
+const (
+	mostNeighbors = 10_000
+	confNodes     = 8
+)
 
 // run says hello over each connection in turn until ctx is done.
 func (m *mingle) run(ctx context.Context) {
@@ -87,7 +91,7 @@ func (m *mingle) run(ctx context.Context) {
 func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
 	defer m.heard.close()
 	m.log.Info("mingle: searching for neighbors")
-	ctx, cancel := context.WithTimeout(ctx, mingleFor+commandTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*mingleFor+commandTimeout)
 	defer cancel()
 	namespace := m.cfg.Control.namespace()
 	exchange, me := protocol.ControlReplyExchange(namespace), ids.New()
@@ -111,34 +115,98 @@ func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
 	if ours == nil {
 		ours = []protocol.Value{}
 	}
-	request := protocol.ControlRequest{
-		Method: "hello", Ticket: ticket, ReplyTo: &protocol.ControlAddress{Exchange: exchange, RoutingKey: me}, Clock: m.clock.forward(),
+	err = m.ask(ctx, conn, protocol.ControlRequest{
+		Method: "hello", Ticket: ticket, ReplyTo: &protocol.ControlAddress{Exchange: exchange, RoutingKey: me},
 		Arguments: protocol.ObjectOf(protocol.Member{Key: "from_node", Value: m.cfg.Node}, protocol.Member{Key: "revoked", Value: ours}),
-	}
-	message, err := request.Encode(m.cfg.Encoding, float64(time.Now().Add(mingleFor).UnixMicro())/1e6)
-	if err != nil {
-		return err
-	}
-	err = conn.Publish(ctx, transports.Publishing{
-		Exchange: protocol.ControlExchange(namespace), ExchangeType: "fanout", Broadcast: true, Message: message,
 	})
 	if err != nil {
 		return err
 	}
-	return m.collect(ctx, answers, ticket)
-}
-
-// collect takes what answers come within mingleFor.
-func (m *mingle) collect(ctx context.Context, answers transports.Subscription, ticket string) error {
-	ctx, cancel := context.WithTimeout(ctx, mingleFor)
-	defer cancel()
-	all, synced := map[string]bool{}, 0
 	silence := time.AfterFunc(silentFor, m.heard.close)
 	defer silence.Stop()
+	nodes, synced := []string{}, 0
+	err = m.collect(ctx, answers, ticket, func(node string, answer *protocol.Object) {
+		nodes = append(nodes, node)
+		if answer.Len() > 0 {
+			synced++
+			m.sync(answer)
+		}
+		silence.Reset(quietFor)
+	})
+	if err != nil {
+		return err
+	}
+	if len(nodes) == 0 {
+		m.log.Info("mingle: all alone")
+		return nil
+	}
+	m.log.Info(fmt.Sprintf("mingle: sync with %d nodes", synced))
+	m.log.Info("mingle: sync complete")
+	if m.agreed || m.cfg.Settings == nil { // a program that builds its own Config need not say what it is set to
+		return nil
+	}
+	m.agreed = true
+	ticket = ids.New()
+	err = m.ask(ctx, conn, protocol.ControlRequest{
+		Method: "conf", Ticket: ticket, ReplyTo: &protocol.ControlAddress{Exchange: exchange, RoutingKey: me}, Destination: nodes[:min(len(nodes), confNodes)],
+		Arguments: &protocol.Object{}, // asked for its defaults, too, a Python worker complains of each address that it is not given
+	})
+	if err != nil {
+		return err
+	}
+	return m.compare(ctx, answers, ticket)
+}
+
+// ask sends a command to the nodes.
+func (m *mingle) ask(ctx context.Context, conn transports.Conn, r protocol.ControlRequest) error {
+	r.Clock = m.clock.forward()
+	message, err := r.Encode(m.cfg.Encoding, float64(time.Now().Add(mingleFor).UnixMicro())/1e6)
+	if err != nil {
+		return err
+	}
+	return conn.Publish(ctx, transports.Publishing{
+		Exchange: protocol.ControlExchange(m.cfg.Control.namespace()), ExchangeType: "fanout", Broadcast: true, Message: message,
+	})
+}
+
+// compare warns of settings in which a neighbor differs and must not, once of each.
+func (m *mingle) compare(ctx context.Context, answers transports.Subscription, ticket string) error {
+	ours, err := withDefaults(confOf(m.cfg.Settings))
+	if err != nil {
+		return err
+	}
+	told := map[string]bool{}
+	return m.collect(ctx, answers, ticket, func(node string, theirs *protocol.Object) {
+		if failed, _ := theirs.Get("error"); failed != nil || theirs.Len() == 0 {
+			return
+		}
+		plain, known := plainNames(theirs)
+		if !known {
+			return
+		}
+		all, err := withDefaults(plain)
+		if err != nil {
+			m.log.Warn("mingle: settings cannot be compared", "err", err)
+			return
+		}
+		for _, d := range disagreements(ours, all) {
+			if !told[d] {
+				told[d] = true
+				m.log.Warn("settings differ from those of " + printable(node) + ": " + d)
+			}
+		}
+	})
+}
+
+// collect takes what answers come within mingleFor: one of each node, nil for what is no mapping.
+func (m *mingle) collect(ctx context.Context, answers transports.Subscription, ticket string, take func(node string, answer *protocol.Object)) error {
+	ctx, cancel := context.WithTimeout(ctx, mingleFor)
+	defer cancel()
+	all := map[string]bool{}
 	for {
 		message, err := answers.Next(ctx)
 		if errors.Is(err, context.DeadlineExceeded) {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
@@ -156,20 +224,10 @@ func (m *mingle) collect(ctx context.Context, answers transports.Subscription, t
 				continue
 			}
 			all[node.Key] = true
-			if state, ok := node.Value.(*protocol.Object); ok && state.Len() > 0 {
-				synced++
-				m.sync(state)
-			}
-			silence.Reset(quietFor)
+			answer, _ := node.Value.(*protocol.Object)
+			take(node.Key, answer)
 		}
 	}
-	if len(all) == 0 {
-		m.log.Info("mingle: all alone")
-		return nil
-	}
-	m.log.Info(fmt.Sprintf("mingle: sync with %d nodes", synced))
-	m.log.Info("mingle: sync complete")
-	return nil
 }
 
 // sync takes a neighbor's clock and revoked ids. What is neither is passed over.

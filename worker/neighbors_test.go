@@ -414,3 +414,66 @@ func TestGossipIsAskedForAgain(t *testing.T) {
 		}
 	})
 }
+
+// The settings in which nodes of one application must agree are compared once, and each difference is told.
+func TestSettingsOfNeighborsAreCompared(t *testing.T) {
+	object := func(text string) *protocol.Object {
+		v, err := protocol.ParseJSON([]byte(text), protocol.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.(*protocol.Object)
+	}
+	const common = `"result_backend": "redis://:********@redis/1", "result_serializer": "json", "task_serializer": "json", "accept_content": ["json"], "result_expires": "1 day, 0:00:00"`
+	for _, tt := range []struct {
+		name, ours, theirs string
+		want               []string // beginnings
+	}{
+		{"nothing", `{}`, `{}`, nil},
+		{"the same in other words", `{` + common + `}`, `{"result_backend": "rediss://other:6379/1?ssl_cert_reqs=none", "result_serializer": "json", "task_serializer": "application/json", "accept_content": ["application/json", "pickle"],
+			"result_expires": 86400, "result_backend_transport_options": {"result_chord_ordered": true}, "broker_transport_options": {"visibility_timeout": 3600.0, "sep": "\u0006\u0016"}}`, nil},
+		{"the database", `{` + common + `}`, `{` + common + `, "result_backend": "redis://redis"}`, []string{"result_backend is"}},
+		{"the kind", `{"result_backend": "rpc://"}`, `{"result_backend": "django-db"}`, []string{"result_backend is 'rpc://' here and 'django-db' there"}},
+		{"none here", `{"result_backend": "disabled://"}`, `{"result_backend": "sentinel://a/0;sentinel://b/0"}`, []string{"result_backend is"}},
+		{"one kind in two spellings", `{"result_backend": "rpc://"}`, `{"result_backend": "amqp://x"}`, nil},
+		{"prefix and order", `{` + common + `, "result_backend_transport_options": {"global_keyprefix": "********"}}`, `{` + common + `, "result_backend_transport_options": {"result_chord_ordered": false}}`,
+			[]string{"result_backend_transport_options.global_keyprefix is '********' here and None there", "result_backend_transport_options.result_chord_ordered is None here and False there"}},
+		{"the lifetime", `{` + common + `, "result_expires": null}`, `{` + common + `}`, []string{"result_expires is None here and '1 day, 0:00:00' there"}},
+		{"less than a day", `{` + common + `, "result_expires": 5400}`, `{` + common + `, "result_expires": "1:30:00"}`, nil},
+		{"serializers", `{"result_serializer": "json", "task_serializer": "msgpack", "accept_content": ["msgpack"]}`, `{"result_serializer": "pickle", "task_serializer": "json", "accept_content": ["json", "yaml"]}`,
+			[]string{"result_serializer is 'json' here and 'pickle' there", "accept_content against task_serializer is ['msgpack'] here and 'json' there", "task_serializer against accept_content is 'msgpack' here and ['json', 'yaml'] there"}},
+		{"the transport", `{"broker_transport_options": {"visibility_timeout": 60, "priority_steps": [0, 5]}}`, `{"broker_transport_options": {"sep": ":", "global_keyprefix": "********"}}`,
+			[]string{"broker_transport_options.global_keyprefix", "broker_transport_options.visibility_timeout is 60 here and None there", "broker_transport_options.sep", "broker_transport_options.priority_steps"}},
+		{"nonsense", `{` + common + `}`, `{` + common + `, "accept_content": 5, "task_serializer": [], "broker_transport_options": "x", "result_backend_transport_options": null, "result_expires": "soon"}`, []string{"result_expires is"}},
+	} {
+		got := disagreements(object(tt.ours), object(tt.theirs))
+		if len(got) != len(tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+			continue
+		}
+		for i, want := range tt.want {
+			if !strings.HasPrefix(got[i], want) {
+				t.Errorf("%s: %q, want %q", tt.name, got[i], want)
+			}
+		}
+	}
+	bubble(t, func(t *testing.T) {
+		r, n := neighboredRig(t, func(c *Config) {
+			c.Settings = object(`{"result_serializer": "msgpack"}`)
+		}, handlers.Func("double", double))
+		hello := n.greeted()
+		n.answer(hello, hello.Ticket, `{"n@x": {"revoked": [], "clock": 5}}`)
+		asked := n.greeted()
+		if asked.Method != "conf" || asked.Arguments.Len() != 0 || len(asked.Destination) != 1 || asked.Destination[0] != "n@x" {
+			t.Fatalf("asked %+v", asked)
+		}
+		n.answer(asked, asked.Ticket, `{"n@x": {"CELERY_BROKER_URL": "amqp://", "CELERY_RESULT_EXPIRES": 86400}, "m@x": {"error": "no"}, "o@x": null, "p@x": {"broker_url": "", "result_serializer": "json"}, "q@x": {"MINE_RESULT_EXPIRES": 5}}`)
+		pass(5 * time.Second)
+		if got := strings.Count(r.log.String(), "settings differ from those of n@x: result_serializer is 'msgpack' here and 'json' there"); got != 1 {
+			t.Errorf("told %d times:\n%s", got, r.log)
+		}
+		if got := strings.Count(r.log.String(), "settings differ"); got != 1 {
+			t.Errorf("%d differences are told:\n%s", got, r.log)
+		}
+	})
+}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
 )
 
@@ -78,9 +79,12 @@ func (in *intake) admit(j *job) {
 		}
 	case hold:
 		name, eta := j.task.Name, v.until.Equal(j.task.ETA)
-		if eta && in.renew(j) {
-			in.release(j)
-			return
+		if eta {
+			in.warnOfLongGap(j, v.until.Sub(now))
+			if in.renew(j) {
+				in.release(j)
+				return
+			}
 		}
 		slots := j.slots
 		j.slots = 0 // the calendar owns the job from here on
@@ -116,6 +120,20 @@ func (in *intake) admit(j *job) {
 		w.log.Error(refusalText(j.task, v.refusal), taskAttrs(j.task)...)
 		in.settleWith(j, planRefused(&w.cfg, w.who, j, v.refusal, now))
 		w.pulse.refused(j, v.refusal)
+	}
+}
+
+// warnOfLongGap says so when a part of a chord waits for longer than the store keeps the chord's counters: unless another part comes in
+// between, the chord never ends.
+func (in *intake) warnOfLongGap(j *job, gap time.Duration) {
+	store, ok := in.w.cfg.Results.(resultbackend.ChordLifetimer)
+	if !ok || j.task.Chord == nil || j.warned {
+		return
+	}
+	if life := store.ChordLifetime(); life > 0 && gap > life {
+		j.warned = true
+		in.w.log.Warn(fmt.Sprintf("Task %s is part of a chord and waits for %v, longer than result_chord_expires (or result_expires) keeps what the chord has counted: %v; the chord may never end",
+			label(j.task), gap.Round(time.Second), life), taskAttrs(j.task)...)
 	}
 }
 

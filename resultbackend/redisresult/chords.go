@@ -139,12 +139,12 @@ func (b *Backend) SaveGroup(ctx context.Context, groupID string, tuple protocol.
 	if len(data) > b.maxValue {
 		return fmt.Errorf("redisresult: group record of %d bytes, Redis holds %d: %w", len(data), b.maxValue, resultbackend.ErrTooLarge)
 	}
-	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID, data, b.chordLife()).Err())
+	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID, data, b.ChordLifetime()).Err())
 }
 
 // Expect tells the size of the header.
 func (b *Backend) Expect(ctx context.Context, groupID string, n int) error {
-	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID+sizeKey, n, b.chordLife()).Err())
+	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID+sizeKey, n, b.ChordLifetime()).Err())
 }
 
 // Add makes the header larger.
@@ -152,7 +152,7 @@ func (b *Backend) Add(ctx context.Context, groupID string, n int) error {
 	key := b.groups + groupID + grownKey
 	_, err := b.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		p.IncrBy(ctx, key, int64(n))
-		if life := b.chordLife(); life > 0 {
+		if life := b.ChordLifetime(); life > 0 {
 			p.Expire(ctx, key, life) // Celery leaves it without until the next part
 		}
 		return nil
@@ -234,8 +234,8 @@ func chordScore(index protocol.Value) (string, error) {
 	return "", &protocol.EncodeError{Part: "group_index", Err: fmt.Errorf("is %v, want a number", index)}
 }
 
-// chordLife is the lifetime of a chord's keys; 0: for ever.
-func (b *Backend) chordLife() time.Duration { return time.Duration(b.chordExpires) * time.Second }
+// ChordLifetime is how long the counters of a chord stay after its last part, result_chord_expires; 0: for ever.
+func (b *Backend) ChordLifetime() time.Duration { return time.Duration(b.chordExpires) * time.Second }
 
 func (b *Backend) chordError(ctx context.Context, err error) error {
 	if err == nil {
