@@ -235,7 +235,7 @@ func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
 	if d.Redelivered {
 		in.w.stats.redelivered.Add(1)
 	}
-	if !in.w.slots.acquire(ctx) { // a due job was faster, and now we are stopping
+	if !in.acquire(ctx, j) { // a due job was faster, and now we are stopping, or its tasks run for long
 		in.w.roster.task(func() { in.giveBack(j) })
 		return
 	}
@@ -249,7 +249,15 @@ func (in *intake) due(ctx context.Context, j *job) {
 		in.forget(j)
 		return
 	}
-	if !in.w.slots.acquire(ctx) {
+	if p := j.parker(); p != nil && j.task.ETA.After(time.Now()) {
+		in.w.roster.task(func() { in.park(j, p) })
+		return
+	}
+	if !in.acquire(ctx, j) {
+		if ctx.Err() == nil { // all slots run something long: it goes back before the broker takes it, and all that runs with it
+			in.w.roster.task(func() { in.giveBack(j) })
+			return
+		}
 		in.w.calendar.hold(j, time.Now(), true, 0) // drained with the rest
 		return
 	}

@@ -32,9 +32,10 @@ type job struct {
 	starts    int    // that ended the process, as far as is known
 	run       string // what its starts are counted under; "": they are not
 
-	instead *outcome // what the caller was told in place of the run's own outcome; nil: that
-	retried bool     // monitors know that it is retried
-	unsafe  bool     // the effects could not be made safe: the message goes back
+	instead  *outcome // what the caller was told in place of the run's own outcome; nil: that
+	retried  bool     // monitors know that it is retried
+	unsafe   bool     // the effects could not be made safe: the message goes back
+	unparked bool     // the broker did not park its message
 
 	children []protocol.Value // result tuples of what the handler sent; complete when it has returned
 }

@@ -113,6 +113,7 @@ func (w *Worker) run(ctx context.Context) error {
 	defer endIntake(nil)
 
 	// The link lives until everything is settled: acks and results go through it.
+	w.warnOfTimeouts()
 	linked, endLink := context.WithCancel(context.WithoutCancel(ctx))
 	defer endLink()
 	conns := make(chan transports.Conn)

@@ -88,7 +88,11 @@ func (in *intake) admit(j *job) {
 		}
 		slots := j.slots
 		j.slots = 0 // the calendar owns the job from here on
-		w.calendar.hold(j, v.until, eta, turn)
+		until := v.until
+		if eta {
+			until = in.heldUntil(j, v.until, now)
+		}
+		w.calendar.hold(j, until, eta, turn)
 		if !eta && w.limiter.generation(name) != turn { // the rate was changed between the turn and the hold
 			retime(w.limiter, w.calendar, name, now)
 		}
@@ -99,6 +103,7 @@ func (in *intake) admit(j *job) {
 			in.giveBack(j)
 		}
 	case duplicated:
+		in.forgetLost() // a channel may have closed alone: what was held from it will never run, and this is its copy
 		in.release(j)
 		in.await(j, other)
 	case settled:

@@ -37,6 +37,23 @@ func (b *Broker) Cut() {
 	}
 }
 
+// Lapse takes back what is unsettled of a queue; the connections stay, as after a consumer_timeout of RabbitMQ.
+func (b *Broker) Lapse(queueName string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for c := range b.conns {
+		for r := range c.held {
+			if r.entry.queue.name == queueName {
+				r.lapsed = true
+				delete(c.held, r)
+				r.back()
+				close(r.lost)
+			}
+		}
+	}
+	b.wake(queueName)
+}
+
 // Fail lets the next n operations of the kind (n negative: all until Fail(op, 0, nil)) do nothing and
 // return err, which should wrap what the contract names: ErrRefused, ErrDisconnected, ErrCredentials.
 func (b *Broker) Fail(op Op, n int, err error) {

@@ -14,6 +14,7 @@ type receipt struct {
 	lost     chan struct{} // closed by conn.end, unless settled
 
 	settled bool // guarded by broker.mu
+	lapsed  bool // guarded by broker.mu: it went back alone
 	busy    bool // guarded by broker.mu: a settling is on its way through a delay
 }
 
@@ -58,9 +59,9 @@ func (r *receipt) settle(ctx context.Context, do func()) error {
 		b.mu.Unlock()
 		return transports.ErrSettled
 	}
-	if c.why != nil {
+	if c.why != nil || r.lapsed {
 		b.mu.Unlock()
-		return transports.ErrLost // it went back when the connection ended
+		return transports.ErrLost // it went back when the connection ended, or before
 	}
 	r.busy = true
 	b.mu.Unlock()
@@ -73,7 +74,7 @@ func (r *receipt) settle(ctx context.Context, do func()) error {
 		b.mu.Unlock()
 		return err
 	}
-	if c.why != nil {
+	if c.why != nil || r.lapsed {
 		b.mu.Unlock()
 		return transports.ErrLost
 	}

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -82,22 +83,66 @@ func (n *link) cancelAll() error {
 }
 
 // pump hands one consumer's deliveries to Receive until the driver closes deliveries: the consumer was
-// cancelled and all is handed over, or the channel is closed.
+// cancelled and all is handed over, or the channel is closed. What nobody receives for too long goes back to its queue.
 func (n *link) pump(deliveries <-chan amqp.Delivery) {
-	for d := range deliveries {
-		f := n.fetch(d)
+	var waiting []fetched // at most the consumer's prefetch
+	var tick <-chan time.Time
+	waits := n.lane.waits()
+	if waits > 0 {
+		t := time.NewTicker(max(waits/4, time.Millisecond))
+		defer t.Stop()
+		tick = t.C
+	}
+	for deliveries != nil || len(waiting) > 0 {
 		select {
 		case <-n.lane.stop: // looked at first: after Close nothing more goes out
-			n.giveBack(&d)
-			continue
+			for _, f := range waiting {
+				n.giveBack(&f.receipt.raw)
+			}
+			if deliveries != nil {
+				for d := range deliveries {
+					n.giveBack(&d)
+				}
+			}
+			return
 		default:
 		}
+		var out chan fetched
+		var next fetched
+		if len(waiting) > 0 {
+			out, next = n.lane.k.out, waiting[0]
+		}
 		select {
-		case n.lane.k.out <- f:
+		case d, open := <-deliveries:
+			if !open {
+				deliveries = nil
+				continue
+			}
+			waiting = append(waiting, n.fetch(d))
+		case out <- next:
+			waiting[0] = fetched{}
+			waiting = waiting[1:]
+		case now := <-tick:
+			for len(waiting) > 0 && now.Sub(waiting[0].receipt.arrived) >= waits {
+				n.giveBack(&waiting[0].receipt.raw) // it comes again, as new to the broker's clock
+				waiting[0] = fetched{}
+				waiting = waiting[1:]
+			}
 		case <-n.lane.stop:
-			n.giveBack(&d)
 		case <-n.lane.k.conn.done:
+			n.discard(deliveries)
+			return
 		case <-n.gone:
+			n.discard(deliveries)
+			return
+		}
+	}
+}
+
+// discard lets the driver's goroutine end: the channel is closed or about to be, and the broker has everything.
+func (n *link) discard(deliveries <-chan amqp.Delivery) {
+	if deliveries != nil {
+		for range deliveries { //nolint:revive // nothing is done with them
 		}
 	}
 }

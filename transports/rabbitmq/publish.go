@@ -64,7 +64,8 @@ type publisher struct {
 	why       string        // the broker's reason
 	stations  [2]*station   // by the values below
 	flights   map[string]*flight
-	exchanges map[string]bool // known to exist
+	exchanges map[string]bool      // known to exist
+	parked    map[string]time.Time // when a parking queue was declared, by name
 }
 
 // The channels we publish on.
@@ -76,7 +77,7 @@ const (
 func newPublisher(c *conn, ac *amqp.Connection) *publisher {
 	return &publisher{
 		c: c, ac: ac, seed: maphash.MakeSeed(),
-		raised: make(chan struct{}), flights: map[string]*flight{}, exchanges: map[string]bool{"": true},
+		raised: make(chan struct{}), flights: map[string]*flight{}, exchanges: map[string]bool{"": true}, parked: map[string]time.Time{},
 	}
 }
 

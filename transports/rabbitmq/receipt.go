@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -12,10 +13,11 @@ import (
 // A receipt settles one delivery through the channel it came from, and no other. Ack and Reject return
 // nil when the frame has been written to that channel while it was alive; there is no reply to wait for.
 type receipt struct {
-	link *link
-	raw  amqp.Delivery
-	lost chan struct{}
-	turn chan struct{} // capacity 1: held by the call that is settling
+	link    *link
+	raw     amqp.Delivery
+	lost    chan struct{}
+	arrived time.Time
+	turn    chan struct{} // capacity 1: held by the call that is settling
 
 	settled bool // guarded by turn
 }
@@ -23,10 +25,11 @@ type receipt struct {
 var (
 	_ transports.Receipt  = (*receipt)(nil)
 	_ transports.Returner = (*receipt)(nil)
+	_ transports.Parker   = (*receipt)(nil)
 )
 
 func newReceipt(n *link, d amqp.Delivery) *receipt {
-	return &receipt{link: n, raw: d, lost: make(chan struct{}), turn: make(chan struct{}, 1)}
+	return &receipt{link: n, raw: d, arrived: time.Now(), lost: make(chan struct{}), turn: make(chan struct{}, 1)}
 }
 
 func (r *receipt) Lost() <-chan struct{} { return r.lost }

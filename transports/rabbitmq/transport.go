@@ -28,12 +28,16 @@ type Config struct {
 	Heartbeat time.Duration
 	// ConnectTimeout bounds TCP, TLS and AMQP handshake of one connection. 0: 4 s.
 	ConnectTimeout time.Duration
+	// ConsumerTimeout is the broker's consumer_timeout, which it does not tell: what waits here is given back or put away in
+	// time. A queue with an argument x-consumer-timeout has its own. 0: 30 minutes, RabbitMQ's default; negative: the broker has none.
+	ConsumerTimeout time.Duration
 	// Name is the node's name: the connection's name in the management pages and the front of the consumer
 	// tags. "": stalk.
 	Name string
 	// FailoverStrategy is "round-robin" (also for "") or "shuffle".
 	FailoverStrategy string
-	// Options are Celery's broker_transport_options. Read: heartbeat, connect_timeout, login_method,
+	// Options are Celery's broker_transport_options. Read: heartbeat, connect_timeout, consumer_timeout (all three in
+	// seconds), login_method,
 	// client_properties (text values). Others are ignored, as they are arguments of another client.
 	Options map[string]any
 	// Notify, when not nil, hears of what is being retried in the background: a queue that does not exist
@@ -62,7 +66,10 @@ type Transport struct {
 	current address // where the last Connect went: port and vhost are inherited from it
 }
 
-var _ transports.Transport = (*Transport)(nil)
+var (
+	_ transports.Transport   = (*Transport)(nil)
+	_ transports.TimeLimiter = (*Transport)(nil)
+)
 
 const (
 	defaultHeartbeat      = 10 * time.Second
@@ -93,6 +100,7 @@ func New(cfg Config) (*Transport, error) {
 		return nil, err
 	}
 	t.cfg.Heartbeat = cmp.Or(t.cfg.Heartbeat, defaultHeartbeat)
+	t.cfg.ConsumerTimeout = cmp.Or(t.cfg.ConsumerTimeout, defaultConsumerTimeout)
 	t.cfg.ConnectTimeout = cmp.Or(t.cfg.ConnectTimeout, defaultConnectTimeout)
 	t.cfg.Name = cmp.Or(t.cfg.Name, "stalk")
 	t.current = t.addresses[0]
@@ -102,7 +110,7 @@ func New(cfg Config) (*Transport, error) {
 // readOptions takes from broker_transport_options what means something to us.
 func (t *Transport) readOptions() error {
 	var errs []error
-	for key, into := range map[string]*time.Duration{"heartbeat": &t.cfg.Heartbeat, "connect_timeout": &t.cfg.ConnectTimeout} {
+	for key, into := range map[string]*time.Duration{"heartbeat": &t.cfg.Heartbeat, "connect_timeout": &t.cfg.ConnectTimeout, "consumer_timeout": &t.cfg.ConsumerTimeout} {
 		v, there := t.cfg.Options[key]
 		if !there || v == nil {
 			continue
