@@ -20,6 +20,7 @@ var sentinels = []struct {
 	{"lost", handlers.ErrLost},
 	{"terminated", handlers.ErrTerminated},
 	{"no task", handlers.ErrNoTask},
+	{"budget", handlers.ErrBudget},
 	{"canceled", context.Canceled},
 	{"deadline", context.DeadlineExceeded},
 }

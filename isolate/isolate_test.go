@@ -48,6 +48,14 @@ func (h *host) Spawn(_ context.Context, s handlers.Signature) (handlers.Sent, er
 	return handlers.Sent{ID: "id-1", Tuple: []protocol.Value{"t"}}, nil
 }
 
+func (h *host) Reserve(_ context.Context, bytes int64) error {
+	h.say(fmt.Sprint("reserve ", bytes))
+	if bytes > 1000 {
+		return fmt.Errorf("no: %w", handlers.ErrBudget)
+	}
+	return nil
+}
+
 func (h *host) AddToChord(_ context.Context, s handlers.Signature) (handlers.Sent, error) {
 	h.say(fmt.Sprint("chord ", s.Value()))
 	return handlers.Sent{ID: "id-2", Tuple: "tuple"}, nil
@@ -480,7 +488,10 @@ func TestHostIsAsInProcess(t *testing.T) {
 	if text := protocol.PythonRepr(got); text != "[['t'], 'id-1', 'tuple', True]" {
 		t.Errorf("spawn = %s", text)
 	}
-	want := []string{"PROGRESS {'done': 0}", "PROGRESS {'done': 1}", "PROGRESS {'done': 2}", "UPLOADING b'x'", "spawn a signature", "chord another"}
+	want := []string{"PROGRESS {'done': 0}", "PROGRESS {'done': 1}", "PROGRESS {'done': 2}", "UPLOADING b'x'", "spawn a signature", "chord another", "reserve 1000", "reserve 1001"}
+	if text := protocol.PythonRepr(b.must("reserve")); !strings.HasPrefix(text, "[True, \"no: ") {
+		t.Errorf("reserve = %s", text)
+	}
 	if fmt.Sprint(b.host.said) != fmt.Sprint(want) {
 		t.Errorf("the host heard %q", b.host.said)
 	}

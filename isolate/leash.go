@@ -227,13 +227,14 @@ func (l *Leash) isKilled() bool {
 
 // An errand is one run in a child, seen from the worker.
 type errand struct {
-	leash  *Leash
-	child  *child
-	ctx    context.Context // the run's own
-	host   handlers.Host   // nil: none
-	job    int64
-	memory int64
-	begun  bool // the child has called the handler, or is about to
+	leash   *Leash
+	child   *child
+	ctx     context.Context // the run's own
+	patient context.Context // that, while the child has the run
+	host    handlers.Host   // nil: none
+	job     int64
+	memory  int64
+	begun   bool // the child has called the handler, or is about to
 }
 
 const (
@@ -245,6 +246,9 @@ const (
 func (r *errand) follow(panicked **Panic) (any, error) {
 	var requests sync.WaitGroup
 	defer requests.Wait()
+	patient, end := context.WithCancel(r.ctx)
+	defer end() // before the wait: a request for memory may wait for long
+	r.patient = patient
 	room := make(chan struct{}, requestsMax)
 	done, told := r.ctx.Done(), r.leash.told.done
 	var tick, patience <-chan time.Time
@@ -368,6 +372,8 @@ func (r *errand) serve(o, reply *protocol.Object) error {
 	case "report":
 		meta, _ := o.Get("meta")
 		return r.host.Report(r.ctx, protocol.State(text(o, "state")), meta)
+	case "reserve":
+		return handlers.Reserve(r.patient, number(o, "bytes"))
 	case "spawn":
 		sent, err = r.host.Spawn(r.ctx, unpackSignature(s))
 	case "chord":

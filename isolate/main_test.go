@@ -122,6 +122,13 @@ func testHandlers() []handlers.Handler {
 			}
 			return nil, handlers.Report(ctx, "UPLOADING", []byte("x"))
 		}),
+		task("reserve", func(ctx context.Context) (any, error) {
+			if err := handlers.Reserve(ctx, 1000); err != nil {
+				return nil, err
+			}
+			err := handlers.Reserve(ctx, 1001)
+			return []any{errors.Is(err, handlers.ErrBudget), err.Error()}, nil
+		}),
 		task("spawn", func(ctx context.Context) (any, error) {
 			sent, err := handlers.Spawn(ctx, signature{value: "a signature"})
 			if err != nil {

@@ -25,7 +25,10 @@ type run struct {
 	last    int64
 }
 
-var _ handlers.Host = (*run)(nil)
+var (
+	_ handlers.Host     = (*run)(nil)
+	_ handlers.Reserver = (*run)(nil)
+)
 
 // requestsMax bounds the requests of one run that wait for their replies.
 const requestsMax = 16
@@ -194,6 +197,12 @@ func (r *run) replied(o *protocol.Object) {
 // Report stores a state of the running task.
 func (r *run) Report(ctx context.Context, s protocol.State, meta protocol.Value) error {
 	_, err := r.ask(ctx, "report", protocol.Member{Key: "state", Value: string(s)}, protocol.Member{Key: "meta", Value: meta})
+	return err
+}
+
+// Reserve takes a part of the worker's memory budget.
+func (r *run) Reserve(ctx context.Context, bytes int64) error {
+	_, err := r.ask(ctx, "reserve", protocol.Member{Key: "bytes", Value: bytes})
 	return err
 }
 
