@@ -196,7 +196,7 @@ func next(ctx context.Context, inbox transports.Subscription, timeout time.Durat
 
 // readReply is the answers in a message: one, unless a program answers for several nodes.
 func (c *Client) readReply(m protocol.Message, ticket string) ([]Reply, error) {
-	r, err := protocol.DecodeControlReply(m, protocol.DecodeOptions{Accept: c.control.Accept})
+	r, err := protocol.DecodeControlReply(m, protocol.DecodeOptions{Accept: c.control.Accept, Limits: protocol.Limits{Seal: c.cfg.Encoding.Seal}})
 	if err != nil {
 		return nil, fmt.Errorf("client: an answer cannot be read: %w", err)
 	}

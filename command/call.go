@@ -53,7 +53,7 @@ func runCall(s *session) error {
 	if err != nil {
 		return usageError{err}
 	}
-	s.encoding.Serializer = s.c.String("serializer")
+	s.encoding.Serializer = s.callSerializer()
 	if err := checkSerializer(s.encoding.Serializer); err != nil {
 		return usageError{err}
 	}
@@ -127,8 +127,17 @@ func (s *session) signature(name string) (canvas.Signature, error) {
 		}
 	}
 	// Nobody listens there, as after celery call; but workers of rpc:// need somewhere to send the result to.
-	sig = sig.Set("reply_to", ids.New()).Set("serializer", c.String("serializer"))
+	sig = sig.Set("reply_to", ids.New()).Set("serializer", s.callSerializer())
 	return sig, sig.Err()
+}
+
+// callSerializer is what a task is sent in: json unless told otherwise, as with celery call; but where tasks are
+// signed, an unsigned one would be refused.
+func (s *session) callSerializer() string {
+	if signed(s.settings.text("task_serializer", "")) && !isSet(s.c, "serializer") {
+		return "auth"
+	}
+	return s.c.String("serializer")
 }
 
 // invalid is a value that cannot be read, in Celery's words.

@@ -101,6 +101,8 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	for _, name := range append(slices.Clone(cfg.Accept), cfg.Encoding.Serializer) {
 		try(checkSerializer(name))
 	}
+	cfg.Encoding.Seal, err = keyring(s)
+	try(err)
 
 	if cfg.Routes, err = routes(s); err != nil {
 		try(err)
@@ -121,7 +123,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	try(err)
 	cfg.Transport = transport
 	if transport != nil {
-		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone})
+		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone, Seal: cfg.Encoding.Seal})
 		try(err)
 		if b, ok := cfg.Results.(interface{ Warnings() []string }); ok {
 			for _, text := range b.Warnings() {
@@ -229,7 +231,7 @@ func graceful(text string) (time.Duration, error) {
 
 // checkSerializer refuses the names of serializers that are not spoken here. "" is json.
 func checkSerializer(name string) error {
-	if name == "" {
+	if name == "" || signed(name) { // keyring looks after that
 		return nil
 	}
 	if _, usable := protocol.ContentType(name); !usable {

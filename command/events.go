@@ -145,7 +145,7 @@ func (w *watch) capture(ctx context.Context, sub transports.Subscription) error 
 		if err != nil {
 			return err
 		}
-		events, err := protocol.DecodeEvents(m, protocol.DecodeOptions{Accept: w.accept})
+		events, err := protocol.DecodeEvents(m, protocol.DecodeOptions{Accept: w.accept, Limits: protocol.Limits{Seal: w.encoding.Seal}})
 		if err != nil {
 			w.warn("stalk: an event cannot be read: %v", err)
 		}

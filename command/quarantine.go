@@ -97,7 +97,7 @@ func runQuarantineShow(s *session) error {
 				return err
 			}
 			for _, d := range found {
-				shape := quarantineShape(d, q)
+				shape := quarantineShape(d, q, s.readAll())
 				if shapes = append(shapes, shape); !s.json() {
 					s.sayQuarantined(shape)
 				}
@@ -133,7 +133,7 @@ func (s *session) lookInto(ctx context.Context, a transports.QueueAdmin, queue s
 	}
 	var found []*transports.Delivery
 	_, err = a.Transfer(ctx, transports.Quarantine(queue), "", n, func(d *transports.Delivery) bool {
-		if wanted[messageID(d)] && len(found) < limit {
+		if wanted[messageID(d, s.readAll())] && len(found) < limit {
 			found = append(found, d)
 		}
 		return false // it stays
@@ -195,7 +195,7 @@ func (s *session) sift(ask bool, target func(queue string) string) (total int, e
 				continue
 			}
 			n, err := a.Transfer(ctx, transports.Quarantine(q), target(q), sizes[i], func(d *transports.Delivery) bool {
-				return wanted == nil || wanted[messageID(d)]
+				return wanted == nil || wanted[messageID(d, s.readAll())]
 			})
 			if total += n; n > 0 {
 				shapes = append(shapes, map[string]any{"queue": q, "messages": n})
@@ -234,18 +234,20 @@ func chosen(ids []string) map[string]bool {
 }
 
 // messageID is the task's id, or what stands in for it where the message cannot be read that far.
-func messageID(d *transports.Delivery) string {
+func messageID(d *transports.Delivery, read protocol.DecodeOptions) string {
 	if id, ok := header(d, "id").(string); ok && id != "" {
 		return id
 	}
-	if task, _ := protocol.DecodeTask(d.Message, readAll); task != nil && task.ID != "" {
+	if task, _ := protocol.DecodeTask(d.Message, read); task != nil && task.ID != "" {
 		return task.ID
 	}
 	return d.Message.Properties.CorrelationID
 }
 
 // readAll reads whatever was in the queue, so that it can be told what is wrong with it.
-var readAll = protocol.DecodeOptions{Accept: []string{"json", "msgpack", "yaml"}}
+func (s *session) readAll() protocol.DecodeOptions {
+	return protocol.DecodeOptions{Accept: []string{"json", "msgpack", "yaml"}, Limits: protocol.Limits{Seal: s.encoding.Seal}}
+}
 
 func header(d *transports.Delivery, key string) protocol.Value {
 	v, _ := d.Message.Headers.Get(key)
@@ -256,12 +258,12 @@ func header(d *transports.Delivery, key string) protocol.Value {
 const previewBytes = 200
 
 // quarantineShape is what show prints of a message; the keys are always all there.
-func quarantineShape(d *transports.Delivery, queue string) *protocol.Object {
+func quarantineShape(d *transports.Delivery, queue string, read protocol.DecodeOptions) *protocol.Object {
 	var name, reason protocol.Value
 	if s, ok := header(d, "task").(string); ok {
 		name = s
 	}
-	task, err := protocol.DecodeTask(d.Message, readAll)
+	task, err := protocol.DecodeTask(d.Message, read)
 	args, kwargs := header(d, "argsrepr"), header(d, "kwargsrepr")
 	switch {
 	case d.Malformed != nil:
@@ -280,7 +282,7 @@ func quarantineShape(d *transports.Delivery, queue string) *protocol.Object {
 	body := d.Message.Body
 	return protocol.ObjectOf(
 		protocol.Member{Key: "queue", Value: queue},
-		protocol.Member{Key: "id", Value: messageID(d)},
+		protocol.Member{Key: "id", Value: messageID(d, read)},
 		protocol.Member{Key: "name", Value: name},
 		protocol.Member{Key: "reason", Value: reason},
 		protocol.Member{Key: "deliveries", Value: int64(d.Count)},

@@ -94,6 +94,9 @@ func openSession(c *cli.Context, p process) (*session, error) {
 		return nil, usageError{err}
 	}
 	s.encoding = protocol.Encoding{Serializer: set.text("task_serializer", ""), Compression: set.text("task_compression", ""), Zone: zone}
+	if s.encoding.Seal, err = keyring(set); err != nil {
+		return nil, usageError{err}
+	}
 	urls := set.texts("broker_url", ";")
 	if u, ok := given(c, "broker"); ok {
 		urls = strings.Split(u, ";")

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -22,7 +23,7 @@ func (d *decoder) body() (Value, error) {
 	if err := d.accepts(content); err != nil {
 		return nil, &DecodeError{Part: "properties.content_type", Err: err}
 	}
-	if _, usable := ContentType(content); !usable {
+	if _, usable := ContentType(content); !usable && content != signedContent { // which is accepted with a Seal only
 		return nil, &DecodeError{
 			Part: "properties.content_type",
 			Err:  fmt.Errorf("%w: no reader for content type %q; choose json, msgpack or yaml", ErrInvalidTask, clip(content)),
@@ -38,7 +39,13 @@ func (d *decoder) body() (Value, error) {
 // accepts compares the content type as Kombu does: exactly, parameters and case included.
 func (d *decoder) accepts(content string) error {
 	switch content {
-	case "", "application/data", "application/text":
+	case signedContent:
+		if d.options.Limits.Seal != nil {
+			return nil
+		}
+		return fmt.Errorf("%w: content type %q holds no task, unless it is signed: then set task_serializer and accept_content "+
+			"to auth and give security_key, security_certificate and security_cert_store", ErrInvalidTask, content)
+	case "", "application/text":
 		// Kombu lets these pass without looking at the list, but nothing in them can be a task.
 		return fmt.Errorf("%w: content type %q holds no task; send it with task_serializer json", ErrInvalidTask, content)
 	case "application/x-python-serialize":
@@ -49,6 +56,10 @@ func (d *decoder) accepts(content string) error {
 		return nil
 	}
 	accept := d.options.Accept
+	if slices.Contains(accept, signedName) {
+		return fmt.Errorf("%w: %s is sent as %q, unsigned, and only signed messages are accepted (accept_content auth); "+
+			"set task_serializer = 'auth' where it is sent", ErrRefusedContent, d.called(), clip(content))
+	}
 	if accept == nil {
 		accept = []string{"json"}
 	}

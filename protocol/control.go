@@ -270,7 +270,7 @@ func (r ControlRequest) Reply(e Encoding, node string, value Value, clock int64)
 }
 
 func (e Encoding) control(body Value, headers *Object, mode uint8) (Message, error) {
-	data, contentType, encoding, err := Serialize(e.Serializer, body)
+	data, contentType, encoding, err := e.Serialize(body)
 	if err != nil {
 		return Message{}, err
 	}

@@ -11,6 +11,7 @@ type Encoding struct {
 	Serializer  string         // "": json
 	Compression string         // "": none
 	Zone        *time.Location // nil: UTC
+	Seal        Seal           // of the serializer "auth"; nil: it cannot be used
 }
 
 func (e Encoding) serializer() string   { return cmp.Or(e.Serializer, "json") }
@@ -32,7 +33,7 @@ func (t *Task) Encode(e Encoding, now time.Time) (Message, error) {
 		},
 	}
 	var err error
-	m.Body, m.Properties.ContentType, m.Properties.ContentEncoding, err = Serialize(e.serializer(), t.body())
+	m.Body, m.Properties.ContentType, m.Properties.ContentEncoding, err = e.Serialize(t.body())
 	if err != nil {
 		return Message{}, err
 	}

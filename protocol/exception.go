@@ -93,12 +93,20 @@ func (e *Exception) value(serializer string) Value {
 		if plain(arg) {
 			continue
 		}
-		if _, _, _, err := Serialize(serializer, arg); err != nil {
+		if _, _, _, err := Serialize(plainly(serializer), arg); err != nil {
 			args[i] = pyRepr(arg)
 		}
 	}
 	module, class := safeClass(cleanText(e.Module), cleanText(e.Type))
 	return ObjectOf(Member{"exc_type", class}, Member{"exc_message", args}, Member{"exc_module", module})
+}
+
+// plainly is the serializer that turns values to bytes: what is signed is json.
+func plainly(serializer string) string {
+	if serializer == signedName {
+		return inner
+	}
+	return serializer
 }
 
 // plain are the values every serializer writes.

@@ -34,6 +34,10 @@ type Limits struct {
 	Inflated int // bytes after decompression; 0: 128 MiB
 	Depth    int // nesting of values; 0: 400, what a Celery worker survives
 	Values   int // values in one document, a list or an object counting four; 0: 5,000,000
+
+	// Seal is what signed content is checked with: no limit, but known wherever something is read. nil: nothing
+	// signed is read.
+	Seal Seal
 }
 
 // The defaults of Limits.

@@ -46,7 +46,7 @@ func (r Result) Encode(e Encoding) ([]byte, error) {
 
 // stored writes a value as the result store keeps it.
 func (e Encoding) stored(v Value) ([]byte, error) {
-	data, _, _, err := Serialize(e.serializer(), v)
+	data, _, _, err := e.Serialize(v)
 	if err != nil || e.Compression == "" {
 		return data, err
 	}

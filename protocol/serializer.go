@@ -12,6 +12,7 @@ import (
 //	msgpack  application/x-msgpack        binary
 //	yaml     application/x-yaml           utf-8
 //	pickle   application/x-python-serialize   known by name only: reading it would execute it
+//	auth     application/data             utf-8     known by name only: Seal signs and checks it
 type serializer struct {
 	name, contentType, encoding string
 	append                      func(dst []byte, v Value) ([]byte, error)
@@ -23,6 +24,7 @@ var serializers = []serializer{
 	{"msgpack", "application/x-msgpack", "binary", appendMsgpack, parseMsgpack},
 	{"yaml", "application/x-yaml", "utf-8", appendYAML, parseYAML},
 	{"pickle", "application/x-python-serialize", "binary", nil, nil},
+	{signedName, signedContent, "utf-8", nil, nil},
 }
 
 // findSerializer looks up a name or content type, exactly: "application/json; charset=utf-8" is neither,
@@ -37,7 +39,7 @@ func findSerializer(nameOrType string) (serializer, bool) {
 }
 
 // ContentType returns the content type of a serializer's name or content type, and whether it can be
-// read and written here: pickle is known and cannot.
+// read and written here without more: pickle is known and cannot, auth needs a Seal.
 func ContentType(nameOrType string) (contentType string, usable bool) {
 	s, ok := findSerializer(nameOrType)
 	return s.contentType, ok && s.parse != nil
@@ -71,6 +73,8 @@ func Serialize(serializer string, v Value) (data []byte, contentType, contentEnc
 	switch {
 	case !ok:
 		return nil, "", "", &EncodeError{Err: fmt.Errorf("no encoder for serializer %q: %w", clip(serializer), ErrRefusedContent)}
+	case s.name == signedName:
+		return nil, "", "", &EncodeError{Err: fmt.Errorf("serializer auth needs keys (Encoding.Seal): %w", ErrRefusedContent)}
 	case s.append == nil:
 		return nil, "", "", &EncodeError{Err: fmt.Errorf("serializer %q is not written, choose json: %w", s.name, ErrRefusedContent)}
 	}
@@ -83,10 +87,15 @@ func Serialize(serializer string, v Value) (data []byte, contentType, contentEnc
 // Deserialize decodes data by content type or serializer name. An unknown or refused one wraps
 // ErrRefusedContent; every error is a *DecodeError. Like Kombu it does not decode nothing: empty data
 // comes back as empty bytes, as does data of a type without decoder that is always let through
-// (application/data, application/text).
+// (application/data, application/text). With a Seal in l application/data is what it signed, and an error
+// may wrap ErrUntrusted.
 func Deserialize(contentType string, data []byte, l Limits) (Value, error) {
 	s, ok := findSerializer(contentType)
 	switch {
+	case s.name == signedName && l.Seal != nil:
+		return open(data, l)
+	case contentType == signedName:
+		return nil, &DecodeError{Part: "content_type", Err: fmt.Errorf("%w: signed content needs security_cert_store", ErrRefusedContent)}
 	case contentType == "", contentType == "application/data", contentType == "application/text", contentType == "raw":
 		return slices.Clone(data), nil
 	case !ok:

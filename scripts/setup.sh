@@ -54,7 +54,7 @@ venv() {
     mkdir -p .build
     dir=.build/venv-$1
     # That Celery as its own file has it, and what else the tests import as beside the newest.
-    { cat "pyfixtures/requirements-$1.txt"; echo 'celery[redis]'; grep -E '^(Django|Pillow|brotli)==' "$requirements"; cat pyfixtures/requirements-monitors.txt; } >"$dir.txt"
+    { cat "pyfixtures/requirements-$1.txt"; echo 'celery[redis]'; grep -E '^(Django|Pillow|brotli|cryptography)==' "$requirements"; cat pyfixtures/requirements-monitors.txt; } >"$dir.txt"
     requirements=$dir.txt
   fi
   python=$(command -v "${PYTHON:-python3}") || { apt_install python3 python3-venv; python=$(command -v python3); }

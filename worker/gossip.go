@@ -94,7 +94,7 @@ func (g *gossip) next(ctx context.Context, sub transports.Subscription, until ti
 
 // hear takes what one message says. It may come from anybody: what is odd is passed over.
 func (g *gossip) hear(m protocol.Message, now time.Time) {
-	events, err := protocol.DecodeEvents(m, protocol.DecodeOptions{Accept: []string{"json", cmp.Or(g.cfg.Events.Serializer, "json")}})
+	events, err := protocol.DecodeEvents(m, protocol.DecodeOptions{Accept: []string{"json", cmp.Or(g.cfg.Events.Serializer, "json")}, Limits: g.cfg.Limits})
 	if err != nil {
 		g.log.Debug("an event of another node cannot be read", "err", err)
 	}

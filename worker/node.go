@@ -58,7 +58,7 @@ func (n *Node) rowOf(r sighting, safe bool) protocol.Value {
 	var args, kwargs protocol.Value = t.Args, t.Kwargs
 	if safe {
 		args, kwargs = t.ArgsRepr, t.KwargsRepr
-	} else if _, _, _, err := protocol.Serialize(n.cfg.Encoding.Serializer, []protocol.Value{args, kwargs}); err != nil {
+	} else if _, _, _, err := n.cfg.Encoding.Serialize([]protocol.Value{args, kwargs}); err != nil {
 		// A task sent as yaml may hold what json has no form for; the row is worth more than its values.
 		args, kwargs = protocol.ReprArgs(t.Args), protocol.Repr(t.Kwargs)
 	}

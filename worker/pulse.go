@@ -32,13 +32,13 @@ type Events struct {
 func (e Events) exchange() string { return cmp.Or(e.Exchange, "celeryev") }
 
 // faults are the mistakes in an Events, for New.
-func (e Events) faults() []string {
+func (e Events) faults(keys protocol.Seal) []string {
 	var out []string
 	if e.Interval < 0 {
 		out = append(out, fmt.Sprintf("Events.Interval is %v, want 0 or more", e.Interval))
 	}
-	if _, usable := protocol.ContentType(cmp.Or(e.Serializer, "json")); !usable {
-		out = append(out, fmt.Sprintf("Events.Serializer is %q, want json, msgpack or yaml", e.Serializer))
+	if _, _, _, err := (protocol.Encoding{Serializer: e.Serializer, Seal: keys}).Serialize(nil); err != nil {
+		out = append(out, fmt.Sprintf("Events.Serializer: %v", err))
 	}
 	return out
 }

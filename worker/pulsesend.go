@@ -118,7 +118,7 @@ func (p *pulse) flush(ctx context.Context) {
 
 // publish sends events in one message. Nobody waits for what monitors make of it.
 func (p *pulse) publish(ctx context.Context, conn transports.Conn, events ...protocol.Event) error {
-	m, key, err := protocol.EncodeEvents(protocol.Encoding{Serializer: p.cfg.Events.Serializer}, events...)
+	m, key, err := protocol.EncodeEvents(protocol.Encoding{Serializer: p.cfg.Events.Serializer, Seal: p.cfg.Encoding.Seal}, events...)
 	if err != nil {
 		if len(events) == 1 {
 			return err

@@ -283,6 +283,8 @@ func unreadable(j *job, t *protocol.Task, err error) []step {
 // decodeFailure is the exception Python would name for a message that cannot be read.
 func decodeFailure(err error) *protocol.Exception {
 	switch {
+	case errors.Is(err, protocol.ErrUntrusted):
+		return &protocol.Exception{Module: "celery.exceptions", Type: "SecurityError", Args: []protocol.Value{err.Error()}}
 	case errors.Is(err, protocol.ErrInvalidTask):
 		return protocol.InvalidTask(err.Error())
 	case errors.Is(err, protocol.ErrRefusedContent):

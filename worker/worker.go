@@ -212,7 +212,7 @@ func (c Config) withDefaults() (Config, error) {
 	if a := c.Autoscale; a.Min < 0 || a.Max < 0 || a.Max > slotsMax || a.Max > 0 && a.Min > a.Max || a.Max == 0 && a.Min > 0 || a.KeepAlive < 0 {
 		bad("Autoscale is %+v, want Max from Min to %d, both and KeepAlive 0 or more", a, slotsMax)
 	}
-	for _, f := range c.Events.faults() {
+	for _, f := range c.Events.faults(c.Encoding.Seal) {
 		bad("%s", f)
 	}
 	seen := map[string]bool{}
@@ -233,6 +233,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Queues = slices.Clone(c.Queues)
 	c.Declared = slices.Clone(c.Declared)
+	if c.Limits.Seal == nil {
+		c.Limits.Seal = c.Encoding.Seal
+	}
 	c.Concurrency = cmp.Or(c.Concurrency, runtime.GOMAXPROCS(0))
 	c.Settling = cmp.Or(c.Settling, 4*max(c.Concurrency, c.Autoscale.Max))
 	if c.Autoscale.Max > 0 {

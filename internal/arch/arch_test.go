@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/ids":                    {},
 	"internal/pyurl":                  {},
 	"internal/pytls":                  {},
+	"signing":                         {"protocol"},
 	"internal/redisopt":               {"internal/pyurl", "internal/pytls"},
 	"internal/redial":                 {"transports"},
 	"transports/rabbitmq":             {"protocol", "transports", "internal/pyurl", "internal/pytls"},
@@ -49,7 +50,7 @@ var allowed = map[string][]string{
 		"internal/pytls", "protocol", "transports", "resultbackend", "transports/rabbitmq", "transports/redisbroker",
 		"resultbackend/redisresult", "resultbackend/rpcresult",
 	},
-	"command": {"protocol", "canvas", "client", "internal/ids", "transports", "resultbackend", "handlers", "isolate", "handlers/demo", "handlers/images", "worker", "dial", "metrics"},
+	"command": {"protocol", "canvas", "client", "internal/ids", "transports", "resultbackend", "handlers", "isolate", "handlers/demo", "handlers/images", "worker", "dial", "metrics", "signing"},
 	".":       {"command"},
 }
 

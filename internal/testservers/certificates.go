@@ -43,7 +43,7 @@ func NewAuthority(t testing.TB) *Authority {
 	}
 	a.key = key
 	a.File = a.issue("ca", &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true,
+		Subject: pkix.Name{CommonName: "test authority " + rand.Text()[:8]}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}, key)
 	return a
@@ -83,7 +83,7 @@ func (a *Authority) certify(name string, valid time.Duration, key crypto.Signer,
 			template.DNSNames = append(template.DNSNames, h)
 		}
 	}
-	c := Certificate{Cert: a.issue(name, template, key), Key: filepath.Join(a.folder, name+".key.pem")}
+	c := Certificate{Cert: a.issue(name, template, key), Key: filepath.Join(a.folder, name+".key")}
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		a.t.Fatal(err)

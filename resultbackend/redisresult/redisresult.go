@@ -105,6 +105,9 @@ func New(cfg Config) (*Backend, error) {
 	if chordExpires > 0 && expires > 0 {
 		groupExpires = max(chordExpires, expires) // users may read it as well
 	}
+	if cfg.Limits.Seal == nil {
+		cfg.Limits.Seal = cfg.Encoding.Seal
+	}
 	client := opts.Client(0, redisopt.Tune{})
 	b := &Backend{
 		client:   client,

@@ -27,6 +27,7 @@ const (
 type replies struct {
 	transport transports.Transport
 	queue     transports.Queue
+	encoding  protocol.Encoding
 
 	turn   chan struct{}      // capacity 1: held by who connects or closes; conn is changed under it
 	life   context.Context    // ends at close
@@ -53,10 +54,10 @@ var _ resultbackend.Replies = (*replies)(nil)
 // Replies is where results sent to this process arrive. It connects at the first Listen.
 func (b *Backend) Replies() resultbackend.Replies { return b.replies }
 
-func newReplies(t transports.Transport, expires time.Duration) *replies {
+func newReplies(t transports.Transport, expires time.Duration, e protocol.Encoding) *replies {
 	name := rand.Text() // any name that no other process has
 	r := &replies{
-		transport: t, turn: make(chan struct{}, 1), expected: map[string]*expected{},
+		transport: t, encoding: e, turn: make(chan struct{}, 1), expected: map[string]*expected{},
 		queue: transports.Queue{
 			Name: name, Create: true, Unbound: true, AutoDelete: true,
 			Arguments: protocol.ObjectOf(protocol.Member{Key: "x-expires", Value: expires.Milliseconds()}),
@@ -145,7 +146,11 @@ func (r *replies) read(conn transports.Conn, consumer transports.Consumer) {
 }
 
 func (r *replies) arrived(m protocol.Message) {
-	res, err := protocol.DecodeResult(m.Properties.ContentType, m.Body, protocol.Limits{})
+	content := m.Properties.ContentType
+	if r.encoding.Serializer == "auth" {
+		content = "auth" // what is not signed is refused
+	}
+	res, err := protocol.DecodeResult(content, m.Body, protocol.Limits{Seal: r.encoding.Seal})
 	id := res.TaskID
 	if id == "" {
 		id = m.Properties.CorrelationID

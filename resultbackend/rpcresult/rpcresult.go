@@ -63,14 +63,10 @@ func New(cfg Config) (*Backend, error) {
 		return nil, errors.New("rpcresult: Config.Transport is required")
 	}
 	cfg.Encoding.Compression = ""
-	serializer := cfg.Encoding.Serializer
-	if serializer == "" {
-		serializer = "json"
-	}
 	if cfg.Expires < 0 {
 		return nil, fmt.Errorf("rpcresult: Config.Expires is %v, want 0 or more", cfg.Expires)
 	}
-	_, contentType, contentEncoding, err := protocol.Serialize(serializer, nil)
+	_, contentType, contentEncoding, err := cfg.Encoding.Serialize(nil)
 	if err != nil {
 		return nil, fmt.Errorf("rpcresult: Config.Encoding: %w", err)
 	}
@@ -80,7 +76,7 @@ func New(cfg Config) (*Backend, error) {
 		contentEncoding: contentEncoding,
 		mode:            1,
 		line:            redial.New(cfg.Transport),
-		replies:         newReplies(cfg.Transport, cmp.Or(cfg.Expires, DefaultExpires)),
+		replies:         newReplies(cfg.Transport, cmp.Or(cfg.Expires, DefaultExpires), cfg.Encoding),
 	}
 	if cfg.Persistent {
 		b.mode = 2
