@@ -15,7 +15,7 @@ import (
 )
 
 // A Leash is the worker's hold on one run of a task: whatever child its isolated handler runs in ends when the worker says
-// so, also when the context's end is older and had another cause.
+// so, also when the context's end is older and had another cause. A nil Leash holds nothing.
 type Leash struct {
 	pool *Pool
 	told once // Terminate or Kill
@@ -36,6 +36,9 @@ type leashKey struct{}
 
 // Context is ctx with the leash: a wrapped handler that is called with it runs on it.
 func (l *Leash) Context(ctx context.Context) context.Context {
+	if l == nil {
+		return ctx
+	}
 	return context.WithValue(ctx, leashKey{}, l)
 }
 
@@ -51,8 +54,11 @@ func (l *Leash) Acquire(ctx context.Context) (pid int, err error) {
 	return c.pid, nil
 }
 
-// Kill ends the child at once, with all it has started: nobody waits for what it does.
-func (l *Leash) Kill() {
+// Kill ends the child at once, with all it has started: nobody waits for what it does. It reports whether there was one.
+func (l *Leash) Kill() bool {
+	if l == nil {
+		return false
+	}
 	l.mu.Lock()
 	l.killed = true
 	c := l.child
@@ -61,11 +67,15 @@ func (l *Leash) Kill() {
 		c.kill("")
 	}
 	l.told.close()
+	return c != nil
 }
 
 // Terminate ends the child by the signal. One that does not end it within a second is followed by SIGKILL, unless the
 // handler returns.
 func (l *Leash) Terminate(signum int) {
+	if l == nil {
+		return
+	}
 	if signum == int(syscall.SIGKILL) {
 		l.Kill()
 		return
@@ -78,6 +88,9 @@ func (l *Leash) Terminate(signum int) {
 
 // Release gives the child back, if there is one. The handler has returned.
 func (l *Leash) Release() {
+	if l == nil {
+		return
+	}
 	l.mu.Lock()
 	c := l.child
 	l.child = nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/isolate"
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -24,6 +25,8 @@ type executor struct {
 	times   *timeLimits
 	budget  *budget
 	pid     int
+
+	children *isolate.Pool // nil: no handler is isolated
 }
 
 // A returned is what a handler's goroutine brings back.
@@ -43,20 +46,29 @@ type panicked struct {
 // is closed when a handler that was abandoned, at its hard limit or by terminate, returns.
 func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended <-chan struct{}) {
 	began := time.Now()
+	hold := e.hold()
+	pid, out, ok := e.acquire(work, settle, j, hold)
+	if !ok {
+		if out.kind == terminated {
+			ended = closed
+		}
+		return out, ended
+	}
 	if !e.ackEarly(settle, j) {
+		hold.Release()
 		return outcome{kind: interrupted, err: errNotOurs}, nil
 	}
-	e.ledger.accepted(j.entry, j.acked, j.delivery.Redelivered)
+	e.ledger.accepted(j.entry, j.acked, j.delivery.Redelivered, pid)
 	if j.acked {
 		e.meter.gone(j)
 	}
-	e.storeStarted(settle, j)
+	e.storeStarted(settle, j, pid)
 
 	ctx, cancel := context.WithCancelCause(work)
 	defer cancel(nil) // each way out has given its cause before
 	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1), memory: e.budget.reservation()}
 	soft, hard := j.limits(e.cfg, e.times)
-	ctx = handlers.NewContext(context.WithValue(ctx, hostKey{}, host), e.info(j, soft, hard), host)
+	ctx = handlers.NewContext(context.WithValue(hold.Context(ctx), hostKey{}, host), e.info(j, soft, hard), host)
 
 	if soft > 0 {
 		t := time.AfterFunc(soft, func() {
@@ -76,13 +88,16 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	done := make(chan struct{})
 	select {
 	case signum := <-j.killed(): // while the broker or the result store was waited for
-		close(done)
-		return outcome{kind: terminated, signum: signum, took: time.Since(began)}, done
+		hold.Release()
+		return outcome{kind: terminated, signum: signum, took: time.Since(began)}, closed
 	default:
 	}
+	mark := newMark(hard > 0 && !j.handler.Options().Isolate)
 	e.roster.handler(func() {
 		defer close(done)
+		mark.set()
 		r := e.call(ctx, j)
+		hold.Release()
 		host.memory.end() // also that of a handler which nobody waits for any more
 		back <- r
 	})
@@ -102,6 +117,12 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 			out = e.outcome(j, r, cause)
 		case <-hardLimit:
 			e.log.Error(fmt.Sprintf("Hard time limit (%ss) exceeded for %s", seconds(hard), label(j.task)), taskAttrs(j.task)...)
+			if hold.Kill() {
+				mark = nil
+			}
+			if stack := mark.stack(); stack != "" {
+				e.log.Error("the handler of "+label(j.task)+" goes on past its hard limit, and its slot stays taken; this is where it is", append(taskAttrs(j.task), "stack", stack)...)
+			}
 			cancel(handlers.ErrLost)
 			host.close()
 			out, ended = outcome{kind: timedOut, exception: protocol.TimeLimitExceeded(secondsValue(hard))}, done
@@ -110,10 +131,12 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 			e.log.Warn(fmt.Sprintf("Task %s cannot be acknowledged after a connection loss since late acknowledgement is enabled for it.\nTerminating it instead.\n", label(j.task)), taskAttrs(j.task)...)
 			cancel(errNotOurs)
 		case signum := <-j.killed():
+			hold.Terminate(signum)
 			cancel(handlers.ErrTerminated)
 			host.close()
 			out, ended = outcome{kind: terminated, signum: signum}, done
 		case <-settle.Done(): // the ladder is at its end and the handler does not stop
+			hold.Kill()
 			cancel(handlers.ErrShutdown)
 			host.close()
 			out, ended = outcome{kind: interrupted, err: handlers.ErrShutdown}, done
@@ -122,6 +145,13 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	out.took = time.Since(began)
 	return out, ended
 }
+
+// closed is the end of a handler that never began.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // call is the handler's goroutine: the middleware around the handler, and nothing that can end the process.
 func (e *executor) call(ctx context.Context, j *job) (r returned) {
@@ -134,6 +164,10 @@ func (e *executor) call(ctx context.Context, j *job) (r returned) {
 		v := recover()
 		if v == nil {
 			v = errors.New("handler called runtime.Goexit")
+		}
+		if p, isolated := v.(*isolate.Panic); isolated {
+			r = returned{panic: &panicked{value: p.Text, frames: p.Frames}}
+			return
 		}
 		r = returned{panic: caught(v)}
 	}()
@@ -155,6 +189,10 @@ func (e *executor) outcome(j *job, r returned, cause error) (out outcome) {
 			out = outcomeOf(j, returned{panic: caught(v)}, nil, env)
 		}
 	}()
+	var lost *isolate.LostError
+	if errors.As(r.err, &lost) {
+		return lostOutcome(e.cfg, j, lost)
+	}
 	return outcomeOf(j, r, cause, env)
 }
 

@@ -199,8 +199,13 @@ func (n *Node) attribute(h handlers.Handler, item string) (string, bool) {
 		return yes(*cmp.Or(o.AckOnFailure, cfg.AckOnFailure, &always) && *cmp.Or(o.AckOnTimeout, cfg.AckOnTimeout, &always))
 	case "send_events", "trail":
 		return yes(true)
-	case "store_eager_result", "retry_on_worker_lost":
+	case "store_eager_result":
 		return yes(false)
+	case "retry_on_worker_lost":
+		return yes(*cmp.Or(o.RetryOnLost, &cfg.RetryOnLost))
+	case "reject_on_worker_lost":
+		lost := *cmp.Or(o.RejectOnLost, &cfg.RejectOnLost)
+		return protocol.Repr(lost), lost // None in Celery, unless it is set
 	case "resultrepr_maxsize":
 		return "1024", true
 	case "serializer":
@@ -298,6 +303,17 @@ func nodeStats(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 	for i := range slots {
 		slots[i] = int64(n.pid)
 	}
+	perChild := protocol.Value("N/A")
+	if n.children != nil {
+		for i, pid := range n.children.PIDs() {
+			if i < len(slots) {
+				slots[i] = int64(pid)
+			}
+		}
+		if most := n.cfg.Isolation.MaxTasks; most > 0 {
+			perChild = int64(most)
+		}
+	}
 	total := &protocol.Object{}
 	counts := n.ledger.totals()
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
@@ -318,7 +334,7 @@ func nodeStats(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
 			protocol.Member{Key: "implementation", Value: "stalk:goroutines"},
 			protocol.Member{Key: "max-concurrency", Value: int64(n.cfg.Concurrency)},
 			protocol.Member{Key: "processes", Value: slots},
-			protocol.Member{Key: "max-tasks-per-child", Value: "N/A"},
+			protocol.Member{Key: "max-tasks-per-child", Value: perChild},
 			protocol.Member{Key: "put-guarded-by-semaphore", Value: false},
 			protocol.Member{Key: "timeouts", Value: []protocol.Value{limit(n.cfg.SoftLimit), limit(n.cfg.HardLimit)}},
 			protocol.Member{Key: "writes", Value: "N/A"},

@@ -32,6 +32,7 @@ type entry struct {
 	running bool           // from the start of the handler until the effects are safe
 	began   time.Time      // of running
 	acked   bool           // early
+	pid     int            // of the process it runs in; known once it runs
 	again   bool           // redelivered; known once it runs
 	doomed  bool           // terminate came before the run began
 	signum  int            // of terminate
@@ -120,12 +121,12 @@ func (l *ledger) each(ids map[string]bool, do func(*entry)) []string {
 // startedMax bounds the names that are counted apart.
 const startedMax = 10000
 
-// accepted notes how the message of a run stands: acknowledged early, brought before.
-func (l *ledger) accepted(e *entry, acked, redelivered bool) {
+// accepted notes how the message of a run stands: acknowledged early, brought before; and in which process it runs.
+func (l *ledger) accepted(e *entry, acked, redelivered bool, pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e != nil {
-		e.acked, e.again = acked, redelivered
+		e.acked, e.again, e.pid = acked, redelivered, pid
 	}
 }
 
@@ -142,6 +143,7 @@ type sighting struct {
 	started     time.Time // zero: not running
 	acked       bool
 	redelivered bool
+	pid         int // 0: not known yet
 }
 
 func isActive(e *entry) bool   { return e.running }
@@ -153,7 +155,7 @@ func (l *ledger) sightings(wanted func(*entry) bool) []sighting {
 	l.mu.Lock()
 	for _, e := range l.entries {
 		if wanted(e) {
-			out = append(out, sighting{e.task, e.began, e.acked, e.again})
+			out = append(out, sighting{e.task, e.began, e.acked, e.again, e.pid})
 		}
 	}
 	l.mu.Unlock()

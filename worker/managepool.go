@@ -50,12 +50,22 @@ func poolShrink(_ context.Context, n *Node, args *protocol.Object) (any, error) 
 	if n.slots.shrink(many) < many {
 		return nil, protocol.NewException("ValueError", "Can't shrink pool. All processes busy!")
 	}
+	if n.children != nil {
+		n.children.Trim()
+	}
 	return okCommand("pool will shrink"), nil
 }
 
-// poolRestart is never enabled (worker_pool_restarts): there is no code to load again.
-func poolRestart(context.Context, *Node, *protocol.Object) (any, error) {
-	return nil, protocol.NewException("ValueError", "Pool restarts not enabled")
+// poolRestart is `control pool_restart`: the child processes of isolated handlers are replaced, a busy one after its task. There
+// is no code to load again.
+func poolRestart(_ context.Context, n *Node, _ *protocol.Object) (any, error) {
+	if !n.cfg.Isolation.Restarts {
+		return nil, protocol.NewException("ValueError", "Pool restarts not enabled")
+	}
+	if n.children != nil {
+		n.children.Restart()
+	}
+	return okCommand("reload started"), nil
 }
 
 // autoscaleOrder is `control autoscale`.

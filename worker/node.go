@@ -1,10 +1,12 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"time"
 
 	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/isolate"
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -25,6 +27,7 @@ type Node struct {
 	teller     *teller
 	pulse      *pulse
 	memory     *memory
+	children   *isolate.Pool // nil: no handler is isolated
 	window     func() int
 	stats      func() Stats
 	stop       func() // asks for a warm shutdown
@@ -64,7 +67,7 @@ func (n *Node) rowOf(r sighting, safe bool) protocol.Value {
 	}
 	var began, pid, priority protocol.Value
 	if !r.started.IsZero() {
-		began, pid = float64(r.started.UnixMicro())/1e6, int64(n.pid)
+		began, pid = float64(r.started.UnixMicro())/1e6, int64(cmp.Or(r.pid, n.pid))
 	}
 	if t.Priority != nil {
 		priority = int64(*t.Priority)

@@ -93,7 +93,7 @@ func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
 		}
 		r.err = limit
 	}
-	if policy.On != nil && policy.On(r.err) { // before Reject, as Celery's autoretry covers it
+	if retriesItself(policy, r.err) { // before Reject, as Celery's autoretry covers it
 		return retryOutcome(j, &handlers.RetryError{Cause: r.err, In: policy.Countdown(j.task.Retries, rand.Int64N)}, policy)
 	}
 	if errors.As(r.err, &reject) {
@@ -116,8 +116,7 @@ func failedWith(j *job, err error) outcome {
 	if tb == "" {
 		tb = traceback(j.task.Name, lastLine(exc))
 	}
-	expected := j.handler.Options().Expected
-	return outcome{kind: failed, exception: exc, traceback: tb, expected: expected != nil && expected(err)}
+	return outcome{kind: failed, exception: exc, traceback: tb, expected: isExpected(j.handler.Options(), err)}
 }
 
 func outOfRetries(t *protocol.Task) *protocol.Exception {

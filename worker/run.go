@@ -148,6 +148,10 @@ func (w *Worker) run(ctx context.Context) error {
 	if w.state != nil {
 		w.roster.linking(func() { w.state.run(linked) })
 	}
+	if w.children != nil {
+		w.children.Warm()
+		defer w.children.Close()
+	}
 	w.roster.room(func() { fail(in.run(intake, conns)) })
 	w.roster.room(func() { w.calendar.run(intake, func(j *job) { in.due(intake, j) }) })
 

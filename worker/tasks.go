@@ -294,7 +294,7 @@ func decodeFailure(err error) *protocol.Exception {
 }
 
 // storeStarted tells that the run has begun; a store that is away is not waited for.
-func (e *executor) storeStarted(ctx context.Context, j *job) {
+func (e *executor) storeStarted(ctx context.Context, j *job, pid int) {
 	if e.cfg.Results == nil || j.ignored(e.cfg) {
 		return
 	}
@@ -306,7 +306,7 @@ func (e *executor) storeStarted(ctx context.Context, j *job) {
 		return
 	}
 	r := result(e.cfg, j, protocol.Started)
-	r.Value = protocol.ObjectOf(protocol.Member{Key: "pid", Value: int64(e.pid)}, protocol.Member{Key: "hostname", Value: e.cfg.Node})
+	r.Value = protocol.ObjectOf(protocol.Member{Key: "pid", Value: int64(pid)}, protocol.Member{Key: "hostname", Value: e.cfg.Node})
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	if err := e.cfg.Results.Store(ctx, record(j, r)); err != nil {

@@ -22,6 +22,7 @@ import (
 	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/internal/dispatch"
+	"github.com/stalkworker/stalk/isolate"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
@@ -72,6 +73,10 @@ type Config struct {
 	Grace      time.Duration // how long running handlers may finish at shutdown; 0: 30 s, negative: without limit
 	Settle     time.Duration // how long, after Grace, effects may still be settled; 0: 10 s
 
+	Isolation    Isolation // handlers that run in child processes (handlers.Options.Isolate)
+	RejectOnLost bool      // task_reject_on_worker_lost
+	RetryOnLost  bool      // task_retry_on_worker_lost
+
 	SoftShutdown       time.Duration // worker_soft_shutdown_timeout: how long a cold shutdown lets running tasks finish; 0: not at all
 	SoftShutdownOnIdle bool          // worker_enable_soft_shutdown_on_idle: it waits so long even when nothing runs
 
@@ -111,7 +116,8 @@ type Worker struct {
 	state      *stateFile // nil: there is none
 	limiter    *limiter
 	executor   *executor
-	budget     *budget // nil: none
+	budget     *budget       // nil: none
+	children   *isolate.Pool // nil: no handler is isolated
 	settler    *settler
 	control    *control
 	pulse      *pulse
@@ -132,11 +138,15 @@ func New(cfg Config) (*Worker, error) {
 		return nil, err
 	}
 	w := &Worker{cfg: cfg, log: cfg.Logger, stages: newStages()}
-	if w.cfg.Handlers, err = withBuiltins(cfg.Handlers, w); err != nil {
+	w.slots = newSlots(cfg.Concurrency)
+	own, err := w.isolate(cfg.Handlers)
+	if err != nil {
+		return nil, err
+	}
+	if w.cfg.Handlers, err = withBuiltins(own, w); err != nil {
 		return nil, err
 	}
 	w.roster = &roster{}
-	w.slots = newSlots(cfg.Concurrency)
 	w.settling = newSlots(cfg.Settling)
 	w.autoscaler = newAutoscaler(cfg.Autoscale, w.log, w.slots, w.settling)
 	w.queues = newQueueSet(cfg.Queues, cfg.Declared)
@@ -162,7 +172,7 @@ func New(cfg Config) (*Worker, error) {
 		dispatch: &dispatch.Dispatcher{Publisher: tellingPublisher{w.link, w.pulse}, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
 	}
 	w.budget = newBudget(cfg.Memory)
-	w.executor = &executor{budget: w.budget, meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
+	w.executor = &executor{children: w.children, budget: w.budget, meter: w.meter, cfg: &w.cfg, log: w.log, roster: w.roster, ledger: w.ledger, settler: w.settler, times: w.times, pid: os.Getpid()}
 	if cfg.State != "" {
 		if w.state, err = openState(cfg.State, cfg.Node, w.revoked.idSet, clock, w.log); err != nil {
 			return nil, err
@@ -171,7 +181,7 @@ func New(cfg Config) (*Worker, error) {
 	w.control = newControl(&w.cfg, w.log, w.link, clock, &Node{
 		cfg: &w.cfg, ledger: w.ledger, calendar: w.calendar, revoked: w.revoked, clock: clock, slots: w.slots, settling: w.settling,
 		autoscaler: w.autoscaler, queues: w.queues, limiter: w.limiter, times: w.times, teller: w.teller, pulse: w.pulse, memory: &memory{},
-		window: w.window, stats: w.Stats, stop: w.Stop, began: time.Now(), pid: os.Getpid(),
+		children: w.children, window: w.window, stats: w.Stats, stop: w.Stop, began: time.Now(), pid: os.Getpid(),
 	}, w.roster.handler)
 	return w, nil
 }
@@ -199,6 +209,9 @@ func (c Config) withDefaults() (Config, error) {
 		if d < 0 {
 			bad("%s is %v, want 0 or more", name, d)
 		}
+	}
+	for _, f := range c.Isolation.faults() {
+		bad("%s", f)
 	}
 	if c.Memory < 0 {
 		bad("Memory is %d, want 0 or more bytes", c.Memory)
