@@ -46,7 +46,10 @@ func TestWideIntegersInHeaders(t *testing.T) {
 	}
 	err = scratch(plain, func(ch *amqp.Channel) error { _, _, err := ch.Get(q, true); return err })
 	if err == nil {
-		t.Error("the plain driver has read it: L is not on the wire, or the driver has learned it")
+		// RabbitMQ 4 writes headers anew, and L as l.
+		if v, _ := plain.Properties["version"].(string); strings.HasPrefix(v, "3.") {
+			t.Error("the plain driver has read it: L is not on the wire, or the driver has learned it")
+		}
 		_ = plain.Close()
 	}
 	send()
