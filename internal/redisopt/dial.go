@@ -53,11 +53,28 @@ func dial(ctx context.Context, network, addr string, cfg *tls.Config, timeout ti
 	return pytls.Handshake(ctx, sock, cfg, tlsNames)
 }
 
-// master asks the sentinels in turn, as redis-py does: one is believed when the master it names is not
-// down and it knows enough other sentinels.
+// patience is how long one sentinel may take. Where none is configured, all of them together have as long as a
+// server: one that hangs must leave time for the others.
+func (o *Options) patience() time.Duration {
+	return cmp.Or(o.Sentinel.Timeout, o.ConnectTimeout/time.Duration(len(o.Sentinel.Addrs)))
+}
+
+// dialTimeout bounds one dial, with the search for a master.
+func (o *Options) dialTimeout() time.Duration {
+	if o.Sentinel == nil {
+		return o.ConnectTimeout
+	}
+	return o.ConnectTimeout + o.patience()*time.Duration(len(o.Sentinel.Addrs))
+}
+
+// master asks the sentinels in turn, as redis-py does, and first the one that was believed last: one is believed
+// when the master it names is not down and it knows enough other sentinels.
 func (o *Options) master(ctx context.Context) (string, error) {
 	var errs []error
-	for _, addr := range o.Sentinel.Addrs {
+	first := int(o.Sentinel.believed.Load())
+	for i := range o.Sentinel.Addrs {
+		i = (first + i) % len(o.Sentinel.Addrs)
+		addr := o.Sentinel.Addrs[i]
 		state, err := o.ask(ctx, addr)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("sentinel %s: %w", addr, err))
@@ -72,6 +89,7 @@ func (o *Options) master(ctx context.Context) (string, error) {
 		case others < o.Sentinel.MinOthers:
 			errs = append(errs, fmt.Errorf("sentinel %s: knows %d other sentinels, want %d", addr, others, o.Sentinel.MinOthers))
 		default:
+			o.Sentinel.believed.Store(int32(i))
 			return net.JoinHostPort(state["ip"], state["port"]), nil
 		}
 	}
@@ -80,7 +98,9 @@ func (o *Options) master(ctx context.Context) (string, error) {
 }
 
 func (o *Options) ask(ctx context.Context, addr string) (map[string]string, error) {
-	timeout := cmp.Or(o.Sentinel.Timeout, o.ConnectTimeout)
+	timeout := o.patience()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	c := redis.NewClient(&redis.Options{
 		Addr: addr,
 		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {

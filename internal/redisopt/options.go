@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,8 +37,8 @@ const (
 	keepAlive             = 15 * time.Second
 )
 
-// Options say how to reach one Redis, or one of a failover list. They hold no connection and are not
-// changed after parsing, so they may be shared.
+// Options say how to reach one Redis, or one of a failover list. They hold no connection, and nothing that
+// a reader sees changes after parsing, so they may be shared.
 type Options struct {
 	Servers  []Server  // where to dial; of a failover list one per entry, in order. Never empty
 	Sentinel *Sentinel // not nil: Servers has one entry whose address the sentinels are asked for
@@ -72,7 +73,9 @@ type Sentinel struct {
 	Username  string
 	Password  string
 	TLS       *tls.Config
-	Timeout   time.Duration // 0: the data node's
+	Timeout   time.Duration // of each; 0: all of them together take at most ConnectTimeout
+
+	believed atomic.Int32 // index in Addrs of the one that named a master last
 }
 
 // Tune is what a user of a client decides for itself. A zero field means the default.
@@ -106,7 +109,7 @@ func (o *Options) Client(i int, t Tune) *redis.Client {
 		Password:              s.Password,
 		DB:                    o.DB,
 		MaxRetries:            -1,
-		DialTimeout:           o.ConnectTimeout,
+		DialTimeout:           o.dialTimeout(),
 		DialerRetries:         1,
 		ReadTimeout:           cmp.Or(t.ReadTimeout, o.SocketTimeout),
 		WriteTimeout:          o.SocketTimeout,

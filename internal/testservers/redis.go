@@ -6,18 +6,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-// StartRedis starts a redis-server, or what STALK_REDIS_SERVER names, on a free loopback port and waits until it answers. The caller owns it
-// and closes it.
+// StartRedis starts a redis-server, or what STALK_REDIS_SERVER names, on a free loopback port and waits until it
+// answers. The caller owns it and closes it.
 func StartRedis(ctx context.Context, args ...string) (*Server, error) {
+	return startRedis(ctx, func(_, port string) ([]string, error) {
+		return append([]string{"--save", "", "--appendonly", "no", "--databases", "64"}, args...), nil // what comes later wins
+	})
+}
+
+// startRedis starts it with the arguments that prepare makes of the server's folder and port.
+func startRedis(ctx context.Context, prepare func(dir, port string) ([]string, error)) (*Server, error) {
 	server, err := lookup(os.Getenv(envRedisRoot), cmp.Or(os.Getenv(envRedisServer), "redis-server"))
 	if err != nil {
 		return nil, err
@@ -33,10 +38,16 @@ func StartRedis(ctx context.Context, args ...string) (*Server, error) {
 	port := strconv.Itoa(ports[0])
 	s := &Server{dir: dir, Addr: "127.0.0.1:" + port}
 	s.URL = "redis://" + s.Addr
-	argv := slices.Concat([]string{
-		"--bind", "127.0.0.1", "--port", port, "--dir", dir,
-		"--save", "", "--appendonly", "no", "--databases", "64",
-	}, args) // what comes later wins
+	args, err := prepare(dir, port)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	// A file of settings, for a sentinel, has to come first.
+	var file []string
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		file, args = args[:1], args[1:]
+	}
+	argv := slices.Concat(file, []string{"--bind", "127.0.0.1", "--port", port, "--dir", dir}, args)
 	s.start = func(ctx context.Context) error {
 		p, err := run(dir, server, nil, argv...)
 		if err != nil {
@@ -91,28 +102,11 @@ func ignoreTLS(err error) error {
 
 // redisVersion asks the server what it is; "" when it does not say.
 func redisVersion(ctx context.Context, addr string) string {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", addr)
+	reply, err := Ask(ctx, addr, "", "INFO", "server")
 	if err != nil {
 		return ""
 	}
-	defer c.Close()
-	deadline, _ := ctx.Deadline()
-	c.SetDeadline(deadline)
-	if _, err := c.Write([]byte("INFO server\r\nQUIT\r\n")); err != nil {
-		return ""
-	}
-	reply, err := io.ReadAll(io.LimitReader(c, 64<<10)) // it hangs up after QUIT
-	if err != nil {
-		return ""
-	}
-	said := map[string]string{}
-	for line := range strings.Lines(string(reply)) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		said[name] = value
-	}
+	said := infoFields(reply)
 	// Valkey says, as redis_version, which Redis it is compatible with.
 	if v := said["valkey_version"]; v != "" {
 		return "Valkey " + v

@@ -103,3 +103,23 @@ func TestAFolderWithoutTheServerIsNamed(t *testing.T) {
 		t.Errorf("StartRabbitMQ = %v, %v, want a refusal of the folder's name", s, err)
 	}
 }
+
+func TestSentinelsMakeTheReplicaTheMaster(t *testing.T) {
+	t.Parallel()
+	f := Sentinel(t)
+	master, replica := f.Master(t.Context())
+	if master != f.Nodes[0] {
+		t.Fatalf("the first node is not the master")
+	}
+	if _, err := Ask(t.Context(), master.Addr, f.Password, "SET", "k", "v"); err != nil {
+		t.Fatal(err)
+	}
+	f.AwaitStep(t)
+	if err := master.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	f.AwaitMaster(t, replica)
+	if got, err := Ask(t.Context(), replica.Addr, f.Password, "GET", "k"); err != nil || got[0] != "v" {
+		t.Errorf("GET k = %q, %v", got, err)
+	}
+}
