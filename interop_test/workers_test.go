@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -161,6 +162,21 @@ func (w *worker) waitLogs(text string, n int) {
 			w.t.Fatalf("%s has ended (%v) without saying %q", w.name, w.cmd.ProcessState, text)
 		case <-deadline:
 			w.t.Fatalf("%s does not say %q", w.name, text)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// waitLogAny waits until the log contains one of the texts.
+func (w *worker) waitLogAny(texts ...string) {
+	w.t.Helper()
+	deadline := time.After(60 * time.Second)
+	for !slices.ContainsFunc(texts, func(text string) bool { return countLog(w, text) > 0 }) {
+		select {
+		case <-w.done:
+			w.t.Fatalf("%s has ended (%v) without saying one of %q", w.name, w.cmd.ProcessState, texts)
+		case <-deadline:
+			w.t.Fatalf("%s says none of %q", w.name, texts)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

@@ -305,7 +305,7 @@ func TestALostAckIsForgottenWhenItsCopyHasCome(t *testing.T) {
 		synctest.Wait()
 		r.broker.Cut()
 		pass(time.Minute)
-		if r.w.ledger.wasSettled(&protocol.Task{ID: "a"}) {
+		if r.w.ledger.wasSettled(&protocol.Task{ID: "a"}, "0") {
 			t.Error("the run is still remembered: a new message of that id would be acked unrun when it is redelivered")
 		}
 	})

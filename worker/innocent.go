@@ -28,7 +28,7 @@ func (in *intake) renew(j *job) bool {
 	}
 	in.w.log.Info("a message that is to wait has come back often; it was put into its queue as a new one", append(taskAttrs(j.task), "count", j.delivery.Count)...)
 	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false)
+	in.w.ledger.leave(j.entry, false, "")
 	return true
 }
 

@@ -279,7 +279,7 @@ func (in *intake) forget(j *job) {
 		in.w.roster.task(func() { in.ended(j) }) // it did not start: a connection that breaks often must not use up its starts
 	}
 	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false)
+	in.w.ledger.leave(j.entry, false, "")
 }
 
 // giveBack returns a job that has not started to its queue.
@@ -287,5 +287,5 @@ func (in *intake) giveBack(j *job) {
 	in.w.settler.requeue(in.settle, j, func(ctx context.Context) error { return transports.Return(ctx, j.delivery.Receipt) })
 	in.ended(j)
 	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false)
+	in.w.ledger.leave(j.entry, false, "")
 }

@@ -36,6 +36,7 @@ type job struct {
 	retried  bool     // monitors know that it is retried
 	unsafe   bool     // the effects could not be made safe: the message goes back
 	unparked bool     // the broker did not park its message
+	since    string   // the broker's instance before the effects were made; perform says more
 
 	children []protocol.Value // result tuples of what the handler sent; complete when it has returned
 }

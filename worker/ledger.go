@@ -16,7 +16,7 @@ import (
 type ledger struct {
 	mu      sync.Mutex
 	entries map[string]*entry      // by runKey
-	unacked map[string]bool        // settled, ack lost
+	unacked map[string]string      // settled, ack lost; by runKey, to the broker's instance since when that is so
 	order   []string               // of unacked, oldest first
 	started map[string]int64       // runs begun, by display name
 	arrived func(t *protocol.Task) // called with each task before it is decided about
@@ -38,6 +38,7 @@ type entry struct {
 	signum  int            // of terminate
 	kill    chan int       // capacity 1: the signum of terminate, for a run that has begun
 	settled bool           // valid once done is closed: the effects are safe
+	since   string         // with settled: the broker's instance before the first effect
 	done    chan struct{}  // closed when the run has left
 }
 
@@ -45,7 +46,7 @@ type entry struct {
 const unackedMax = 10000
 
 func newLedger(arrived func(*protocol.Task)) *ledger {
-	return &ledger{entries: map[string]*entry{}, unacked: map[string]bool{}, started: map[string]int64{}, arrived: arrived}
+	return &ledger{entries: map[string]*entry{}, unacked: map[string]string{}, started: map[string]int64{}, arrived: arrived}
 }
 
 // enter writes the run down. The other entry is not nil when the same run is here already; then nothing is written.
@@ -165,13 +166,14 @@ func (l *ledger) sightings(wanted func(*entry) bool) []sighting {
 	return out
 }
 
-// leave ends the run; settled says whether its effects are safe. A nil entry is none.
-func (l *ledger) leave(e *entry, settled bool) {
+// leave ends the run; settled says whether its effects are safe, all of them made since the broker's instance of that
+// name. A nil entry is none.
+func (l *ledger) leave(e *entry, settled bool, since string) {
 	if e == nil {
 		return
 	}
 	l.mu.Lock()
-	e.settled = settled
+	e.settled, e.since = settled, since
 	if l.entries[e.key] == e {
 		delete(l.entries, e.key)
 	}
@@ -183,18 +185,20 @@ func (l *ledger) leave(e *entry, settled bool) {
 func (l *ledger) knows(key string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.entries[key] != nil || l.unacked[key]
+	_, unacked := l.unacked[key]
+	return l.entries[key] != nil || unacked
 }
 
-// ackLost remembers that the run is settled and only its ack did not arrive.
-func (l *ledger) ackLost(t *protocol.Task) {
+// ackLost remembers that the run is settled, since the broker's instance of that name, and only its ack did not arrive.
+func (l *ledger) ackLost(t *protocol.Task, since string) {
 	key := runKey(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unacked[key] {
+	if _, known := l.unacked[key]; known {
+		l.unacked[key] = since
 		return
 	}
-	l.unacked[key] = true
+	l.unacked[key] = since
 	l.order = append(l.order, key)
 	if len(l.order) > unackedMax {
 		delete(l.unacked, l.order[0])
@@ -207,17 +211,19 @@ func (l *ledger) forget(t *protocol.Task) {
 	key := runKey(t)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.unacked[key] {
+	if _, known := l.unacked[key]; known {
 		delete(l.unacked, key)
 		l.order = slices.DeleteFunc(l.order, func(k string) bool { return k == key })
 	}
 }
 
-// wasSettled reports whether the run was settled here although its ack was lost.
-func (l *ledger) wasSettled(t *protocol.Task) bool {
+// wasSettled reports whether the run was settled here although its ack was lost. What was settled with another
+// instance of the broker may be undone and does not count.
+func (l *ledger) wasSettled(t *protocol.Task, instance string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.unacked[runKey(t)]
+	since, known := l.unacked[runKey(t)]
+	return known && since == instance
 }
 
 // returned notes that the run's handler has returned, or was given up; its effects are still on their way.

@@ -76,7 +76,7 @@ func (in *intake) park(j *job, p transports.Parker) {
 		return
 	}
 	w.meter.gone(j)
-	w.ledger.leave(j.entry, false)
+	w.ledger.leave(j.entry, false, "")
 	in.nudge() // the window may shrink
 }
 

@@ -306,12 +306,19 @@ func TestEventsOfTasksThatGoBack(t *testing.T) {
 			r.send(protocol.Task{ID: "a", Name: "t", Args: args()})
 			pass(time.Minute)
 			got := m.heard()
-			want := []string{"task-received", "task-started", "task-rejected", "task-received", "task-started", "task-succeeded"}
-			if diff := cmp.Diff(want, types(got)); diff != "" {
-				t.Fatal(diff)
+			// The message is back a moment before its run has left: now and then it is taken in that moment, waits for the
+			// end of the run without being received once more, and the rejection is told after its start.
+			told := types(got)
+			at := slices.Index(told, "task-rejected")
+			if at < 2 {
+				t.Fatalf("%v", told)
 			}
-			if back, _ := got[2].Fields.Get("requeue"); back != true {
-				t.Errorf("%+v", got[2])
+			if back, _ := got[at].Fields.Get("requeue"); back != true {
+				t.Errorf("%+v", got[at])
+			}
+			told = slices.DeleteFunc(told, func(s string) bool { return s == "task-rejected" || s == "task-received" })
+			if diff := cmp.Diff([]string{"task-started", "task-started", "task-succeeded"}, told); diff != "" {
+				t.Fatal(diff)
 			}
 		})
 	})

@@ -8,6 +8,7 @@ import (
 	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
+	"github.com/stalkworker/stalk/transports"
 )
 
 // Deduplication (worker_deduplicate_successful_tasks, celery/app/trace.py): a message that the broker brings again
@@ -24,7 +25,7 @@ func (in *intake) succeededBefore(j *job, now time.Time) (stored *protocol.Resul
 	if w.done == nil || !j.delivery.Redelivered || j.handler.Options().EarlyAck {
 		return nil, false
 	}
-	if w.done.has(j.task.ID, now) {
+	if w.done.has(doneKey(j.task.ID, transports.Instance(w.cfg.Transport)), now) {
 		return nil, true
 	}
 	store, ok := w.cfg.Results.(resultbackend.Loader)
@@ -41,6 +42,14 @@ func (in *intake) succeededBefore(j *job, now time.Time) (stored *protocol.Resul
 		w.log.Warn("cannot learn whether the redelivered task has succeeded; it runs again", append(taskAttrs(j.task), "err", err)...)
 	}
 	return nil, false
+}
+
+// doneKey is what a success is remembered by: one that another instance of the broker has seen may be undone.
+func doneKey(id, instance string) string {
+	if instance == "" {
+		return id
+	}
+	return instance + " " + id
 }
 
 // planRepeated settles a copy of a task that has succeeded. When all that is known is a record in the store, its

@@ -206,7 +206,7 @@ func TestASuccessThatBecameAFailureIsNotRemembered(t *testing.T) {
 		pass(time.Second)
 		r.wantState("a", protocol.Failure)
 		r.wantState("b", protocol.Success)
-		if now := time.Now(); r.w.done.has("a", now) || !r.w.done.has("b", now) {
+		if now := time.Now(); r.w.done.has("0 a", now) || !r.w.done.has("0 b", now) {
 			t.Errorf("remembered as successes: %v", r.w.done.list(now))
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/stalkworker/stalk/canvas"
@@ -20,6 +21,7 @@ type settler struct {
 	log    *slog.Logger
 	link   publisher
 	ledger *ledger
+	broker transports.Transport
 	stats  *stats
 	who    publisherID
 	told   *pulse
@@ -48,7 +50,37 @@ var (
 // perform takes the steps in order and reports whether every effect is safe (the ack itself may be
 // lost). When a step fails for good the message is requeued; when ctx ends first it stays unsettled and
 // returns with the connection.
+//
+// A broker that was replaced meanwhile may have forgotten the first effects and still taken the ack: then they are
+// made once more. job.since names its instance before the first of those that count.
 func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
+	for {
+		j.since = transports.Instance(s.broker)
+		taken, safe := s.performOnce(ctx, j, steps)
+		if !safe || transports.Instance(s.broker) == j.since || slices.Contains(taken, step(rejectStep{requeue: true})) {
+			return safe
+		}
+		if steps = effectsOf(taken); len(steps) == 0 {
+			return true
+		}
+		s.log.Warn("the broker was restarted or replaced while the task was settled; its effects are made once more", messageAttrs(j)...)
+	}
+}
+
+// effectsOf are those of the steps that change something for others, and may be undone.
+func effectsOf(steps []step) []step {
+	var out []step
+	for _, st := range steps {
+		switch st.(type) {
+		case storeStep, publishStep, effectStep, partStep:
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+// performOnce returns the steps as they were in the end.
+func (s *settler) performOnce(ctx context.Context, j *job, steps []step) ([]step, bool) {
 	failing := false
 	for i := 0; i < len(steps); i++ {
 		err := s.take(ctx, j, steps[i])
@@ -73,17 +105,17 @@ func (s *settler) perform(ctx context.Context, j *job, steps []step) bool {
 		case errors.Is(err, errUnsafe):
 			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
 			s.requeue(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, true) })
-			return false
+			return steps, false
 		default:
 			if !j.acked {
 				s.log.Warn("not settled in time; the message returns to its queue", append(taskAttrs(j.task), "err", err)...)
 			} else {
 				s.log.Error("not settled in time, and the message was acknowledged early", append(taskAttrs(j.task), "err", err)...)
 			}
-			return false
+			return steps, false
 		}
 	}
-	return true
+	return steps, true
 }
 
 // bareFailure is a step that tells of a failure with no word from outside in it: no arguments, no traceback,
@@ -239,7 +271,7 @@ func (s *settler) receipt(ctx context.Context, j *job, call func(context.Context
 			s.stats.lost.Add(1)
 			s.log.Warn("the delivery was lost before it was settled", append(messageAttrs(j), "err", err)...)
 			if remember && j.task != nil {
-				s.ledger.ackLost(j.task)
+				s.ledger.ackLost(j.task, j.since)
 			}
 			return nil
 		}

@@ -174,7 +174,7 @@ func (in *intake) renewed(j *job) bool {
 	in.w.log.Warn("a message was delivered too often beside tasks that ended their worker; it was put into its queue as a new one", messageAttrs(j)...)
 	in.release(j)
 	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false)
+	in.w.ledger.leave(j.entry, false, "")
 	return true
 }
 

@@ -46,7 +46,7 @@ func (in *intake) admit(j *job) {
 		known:       known,
 		revoked:     w.revoked.has(j.task.ID, now),
 		redelivered: j.delivery.Redelivered,
-		settled:     w.ledger.wasSettled(j.task),
+		settled:     w.ledger.wasSettled(j.task, transports.Instance(w.cfg.Transport)),
 		running:     other != nil,
 	})
 	var stored *protocol.Result
@@ -157,12 +157,12 @@ func (in *intake) settleNow(j *job, steps []step) {
 	// is the only one, and must run.
 	safe = safe && !slices.ContainsFunc(steps, goesBack)
 	if safe && j.done && j.instead == nil && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
-		in.w.done.add(j.task.ID, time.Now())
+		in.w.done.add(doneKey(j.task.ID, j.since), time.Now())
 	}
 	in.ended(j)
 	in.w.meter.gone(j)
 	in.w.settling.release()
-	in.w.ledger.leave(j.entry, safe)
+	in.w.ledger.leave(j.entry, safe, j.since)
 }
 
 // await keeps a redelivered copy of a run that is still going on here, which happens when a connection
@@ -179,7 +179,7 @@ func (in *intake) await(j *job, other *entry) {
 		w.meter.gone(j)
 		return
 	}
-	if other.settled {
+	if other.settled && other.since == transports.Instance(w.cfg.Transport) {
 		w.settling.acquire(context.Background())
 		in.settleNow(j, []step{ackStep{}})
 		return

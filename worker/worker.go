@@ -168,7 +168,7 @@ func New(cfg Config) (*Worker, error) {
 	w.mingle = newMingle(&w.cfg, w.log, w.link, clock, w.revoked)
 	w.gossip = &gossip{cfg: &w.cfg, log: w.log, link: w.link, clock: clock}
 	w.settler = &settler{
-		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, stats: &w.stats, who: w.who, told: w.pulse,
+		cfg: &w.cfg, log: w.log, link: w.link, ledger: w.ledger, broker: cfg.Transport, stats: &w.stats, who: w.who, told: w.pulse,
 		dispatch: &dispatch.Dispatcher{Publisher: tellingPublisher{w.link, w.pulse}, Results: cfg.Results, Encoding: cfg.Encoding, Extended: cfg.Extended},
 	}
 	w.budget = newBudget(cfg.Memory)

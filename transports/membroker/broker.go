@@ -20,9 +20,13 @@ type Broker struct {
 	counting  bool
 	seq       uint64 // of the last message; orders returned messages
 	starts    map[string]int
+	replaced  int // times
 }
 
-var _ transports.Transport = (*Broker)(nil)
+var (
+	_ transports.Transport = (*Broker)(nil)
+	_ transports.Instancer = (*Broker)(nil)
+)
 
 // New returns an empty broker.
 func New() *Broker {

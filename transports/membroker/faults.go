@@ -3,6 +3,7 @@ package membroker
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/stalkworker/stalk/transports"
@@ -52,6 +53,27 @@ func (b *Broker) Lapse(queueName string) {
 		}
 	}
 	b.wake(queueName)
+}
+
+// Replace is Forget, and breaks every connection.
+func (b *Broker) Replace() {
+	b.Forget()
+	b.Cut()
+}
+
+// Forget lets the broker be another one from now on, as after a restart: some of what it had confirmed may be undone,
+// which is the test's business.
+func (b *Broker) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.replaced++
+}
+
+// Instance is another one after each Forget.
+func (b *Broker) Instance() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strconv.Itoa(b.replaced)
 }
 
 // Fail lets the next n operations of the kind (n negative: all until Fail(op, 0, nil)) do nothing and

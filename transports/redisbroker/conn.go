@@ -32,8 +32,11 @@ type conn struct {
 	block *redis.Client // BLMOVE and the watch, so that none of them holds a socket others need
 	pulse *redis.Client // one socket that stays open; its end is the connection's
 	dials atomic.Int32  // of pulse: a second one means that the first socket is gone
-	done  chan struct{} // closed by end
-	hang  sync.Once
+
+	instance string // the server's run_id, "" when it does not tell; written by open alone
+
+	done chan struct{} // closed by end
+	hang sync.Once
 
 	wg    sync.WaitGroup // goroutines
 	ops   sync.WaitGroup // operations under way; added to under t.mu while why is nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -42,6 +43,8 @@ type Transport struct {
 	fanouts map[string]bool     // exchanges known to be fanout
 	warned  map[string]bool
 	seq     uint64 // of deliveries
+	last    string // instance of the latest Connect
+	nobodys int    // connections to servers that do not tell who they are
 }
 
 // A claim is a take that may have happened: the fields base1 to baseN.
@@ -50,7 +53,10 @@ type claim struct {
 	want int
 }
 
-var _ transports.Transport = (*Transport)(nil)
+var (
+	_ transports.Transport = (*Transport)(nil)
+	_ transports.Instancer = (*Transport)(nil)
+)
 
 // New checks the configuration; it does not connect.
 func New(cfg Config) (*Transport, error) {
@@ -126,7 +132,11 @@ func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
 		return nil, fmt.Errorf("redisbroker: connect %s: %w: %w", where, transports.ErrDisconnected, err)
 	}
 	t.mu.Lock()
-	t.conns[c] = struct{}{}
+	if t.last = c.instance; t.last == "" {
+		t.nobodys++
+		t.last = strconv.Itoa(t.nobodys)
+	}
+	t.conns[c] = struct{}{} // after the name: from here on something can be settled over it
 	t.mu.Unlock()
 	if err := c.adopt(ctx); errors.Is(err, transports.ErrRefused) {
 		t.warning("redis broker refuses the renewal of what is held, trying again", "err", err) // keep does
@@ -185,8 +195,32 @@ func (c *conn) open(ctx context.Context) error {
 	if err == nil {
 		err = c.mayRunScripts(ctx)
 	}
+	if err == nil {
+		err = c.readInstance(ctx)
+	}
 	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
 		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+// Instance names the server process that the latest Connect has reached.
+func (t *Transport) Instance() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last
+}
+
+// readInstance asks the server who it is. A proxy or an ACL may not let it say.
+func (c *conn) readInstance(ctx context.Context) error {
+	info, err := c.main.Info(ctx, "server").Result()
+	for line := range strings.Lines(info) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
+			c.instance = id
+		}
+	}
+	if fateOf(err) == refused {
+		return nil
 	}
 	return err
 }
