@@ -181,7 +181,7 @@ func TestASignalWhileThereIsNoBroker(t *testing.T) {
 		t.Run(sig.String(), func(t *testing.T) {
 			onBoth(t, func(t *testing.T, s setup) {
 				behind, proxy := s.through(t)
-				proxy.stop()
+				proxy.Refuse(true)
 				w := behind.begin(t, unique("nobody"))
 				w.waitLog("consumer: Cannot connect to ")
 				w.signal(sig)

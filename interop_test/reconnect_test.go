@@ -81,10 +81,10 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 			running = sleep.apply_async((3,), queue=Q)
 		`, names)
 		w.waitActive(p)
-		proxy.stop()
+		proxy.Refuse(true)
 		w.waitLog("consumer: Connection to broker lost. Trying to re-establish the connection...")
 		w.waitLog("consumer: Cannot connect to ")
-		proxy.start()
+		proxy.Refuse(false)
 		w.waitLogs("Connected to ", 2)
 		p.run(`
 			assert running.get(timeout=40) == 3
@@ -112,7 +112,7 @@ func TestALostConnectionEndsTheWorkerWhereThatIsAskedFor(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
 		behind, proxy := s.with("broker_connection_retry", false).through(t)
 		w := behind.stalk(t, unique("once"), "-c", "1")
-		proxy.cut()
+		proxy.Cut()
 		if code := w.wait(60 * time.Second); code != 1 {
 			t.Errorf("exit code %d, want 1", code)
 		}

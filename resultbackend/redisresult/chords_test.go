@@ -7,6 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/resultbackend/redisresult"
 	"github.com/stalkworker/stalk/resultbackend/resultbackendtest"
 )
@@ -17,9 +18,9 @@ func TestChordSuite(t *testing.T) {
 
 func chordSuite(t *testing.T, url string, cfg redisresult.Config) {
 	resultbackendtest.RunChords(t, func(t *testing.T) resultbackendtest.Backend {
-		p := newProxy(t, hostOf(t, url))
+		p := faultproxy.New(t, hostOf(t, url))
 		cfg.JoinTimeout = chordJoin
-		b, _, key := open(t, p.through(t, url), cfg)
+		b, _, key := open(t, p.Through(t, url), cfg)
 		opts, err := redis.ParseURL(url)
 		if err != nil {
 			t.Fatal(err)
@@ -28,7 +29,7 @@ func chordSuite(t *testing.T, url string, cfg redisresult.Config) {
 		t.Cleanup(func() { client.Close() })
 		return resultbackendtest.Backend{
 			Backend: b,
-			Away:    p.Away,
+			Away:    p.Refuse,
 			Lapse:   func(group string) { client.Del(t.Context(), chordKey(key, group)+".c") },
 		}
 	})

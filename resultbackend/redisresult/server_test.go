@@ -3,8 +3,6 @@ package redisresult_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"net/url"
 	"os"
 	"sync"
@@ -106,81 +104,6 @@ func watch(t *testing.T, client *redis.Client, channel string) <-chan protocol.R
 	})
 	t.Cleanup(func() { sub.Close(); wg.Wait() })
 	return out
-}
-
-// A proxy stands before a server and can be away.
-type proxy struct {
-	listener net.Listener
-	target   string
-	wg       sync.WaitGroup
-
-	mu    sync.Mutex
-	away  bool                  // guarded by mu
-	conns map[net.Conn]struct{} // guarded by mu
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
-	p.wg.Go(p.accept)
-	t.Cleanup(func() { l.Close(); p.Away(true); p.wg.Wait() })
-	return p
-}
-
-// through is rawURL with the proxy's address.
-func (p *proxy) through(t *testing.T, rawURL string) string {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = p.listener.Addr().String()
-	return u.String()
-}
-
-func (p *proxy) accept() {
-	for {
-		in, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		out, err := net.Dial("tcp", p.target)
-		if err != nil || !p.add(in, out) {
-			in.Close()
-			if out != nil {
-				out.Close()
-			}
-			continue
-		}
-		p.wg.Go(func() { _, _ = io.Copy(in, out); in.Close(); out.Close() })
-		p.wg.Go(func() { _, _ = io.Copy(out, in); in.Close(); out.Close() })
-	}
-}
-
-func (p *proxy) add(conns ...net.Conn) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.away {
-		return false
-	}
-	for _, c := range conns {
-		p.conns[c] = struct{}{}
-	}
-	return true
-}
-
-// Away cuts every connection and closes new ones at once, until Away(false).
-func (p *proxy) Away(away bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.away = away
-	for c := range p.conns {
-		c.Close()
-	}
-	clear(p.conns)
 }
 
 func hostOf(t *testing.T, rawURL string) string {

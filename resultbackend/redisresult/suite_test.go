@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend/redisresult"
 	"github.com/stalkworker/stalk/resultbackend/resultbackendtest"
@@ -24,8 +25,8 @@ func TestSuiteByWatch(t *testing.T) {
 
 func suite(t *testing.T, url string, prepare func(*redisresult.Backend)) {
 	resultbackendtest.Run(t, func(t *testing.T) resultbackendtest.Backend {
-		p := newProxy(t, hostOf(t, url))
-		b, _, key := open(t, p.through(t, url), redisresult.Config{})
+		p := faultproxy.New(t, hostOf(t, url))
+		b, _, key := open(t, p.Through(t, url), redisresult.Config{})
 		prepare(b)
 		opts, err := redis.ParseURL(url)
 		if err != nil {
@@ -36,7 +37,7 @@ func suite(t *testing.T, url string, prepare func(*redisresult.Backend)) {
 		return resultbackendtest.Backend{
 			Backend: b,
 			Watch:   func(t *testing.T, id string) <-chan protocol.Result { return watch(t, client, key+id) },
-			Away:    p.Away,
+			Away:    p.Refuse,
 		}
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/transports"
 )
 
@@ -98,9 +99,9 @@ for m in got:
 // We take and are killed; a Kombu sweep returns it to the step list it was in, whatever its exchange was.
 func TestKombuRestoresOurStash(t *testing.T) {
 	r := newKombuRig(t)
-	p := newProxy(t, r.raw.Options().Addr)
+	p := faultproxy.New(t, r.raw.Options().Addr)
 	direct := r.url
-	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
+	r.url = fmt.Sprintf("redis://%s/%d", p.Addr(), r.db)
 	c := r.connect(r.transport(nil))
 	r.url = direct
 	r.raw.LPush(r.ctx, r.prefix+"q\x06\x166", envelope("a", "unknown-topic", "a.b.c", 7))
@@ -110,7 +111,7 @@ func TestKombuRestoresOurStash(t *testing.T) {
 	r.receive(k)
 	// A cut within our own first sweep would leave its lock, which Kombu respects, for half a minute.
 	r.until("our sweep is over", func() bool { return r.raw.Exists(r.ctx, r.prefix+"unacked_mutex").Val() == 0 })
-	p.cut()
+	p.Cut()
 	<-c.Done()
 	for field := range r.stash() { // long ago
 		r.raw.ZAdd(r.ctx, r.prefix+"unacked_index", redis.Z{Score: 1, Member: field})

@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/redisbroker"
@@ -643,8 +644,8 @@ func TestSubscriptionToATopicWritesNothing(t *testing.T) {
 // Killing every socket at any moment may neither lose nor double a message.
 func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
 	r := newRig(t)
-	p := newProxy(t, r.raw.Options().Addr)
-	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
+	p := faultproxy.New(t, r.raw.Options().Addr)
+	r.url = fmt.Sprintf("redis://%s/%d", p.Addr(), r.db)
 	tr := r.transport(nil)
 	const total = 300
 	var names []string
@@ -672,7 +673,7 @@ func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
 					}
 				})
 				if len(seen)%25 == 7 {
-					p.cut()
+					p.Cut()
 					cuts++
 				}
 			}
@@ -700,8 +701,8 @@ func TestKilledConnectionsLoseAndDoubleNothing(t *testing.T) {
 // The script runs, its answer is lost, and the connection with it.
 func TestATakeWhoseAnswerIsLostIsReturned(t *testing.T) {
 	r := newRig(t)
-	p := newProxy(t, r.raw.Options().Addr)
-	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
+	p := faultproxy.New(t, r.raw.Options().Addr)
+	r.url = fmt.Sprintf("redis://%s/%d", p.Addr(), r.db)
 	name := "lost-" + strings.Trim(r.prefix, ":") // other tests wait on this server as well
 	tr := r.transport(map[string]any{"client_name": name})
 	c := r.connect(tr)
@@ -716,16 +717,16 @@ func TestATakeWhoseAnswerIsLostIsReturned(t *testing.T) {
 		}
 		return false
 	})
-	p.mute()
+	p.Freeze(faultproxy.ToClient)
 	r.raw.LPush(r.ctx, r.prefix+"q", envelope("a", "", "q", 0), envelope("b", "", "q", 0))
 	k2 := r.raw
 	// Its waits end unheard; the next take is made by another Receive's wake-up, or by the second's clock.
 	r.until("taken unheard", func() bool { return k2.HLen(r.ctx, r.prefix+"unacked").Val() == 2 })
-	p.cut()
+	p.Cut()
 	if err := <-done; !errors.Is(err, transports.ErrDisconnected) {
 		t.Fatalf("Receive: %v", err)
 	}
-	p.unmute()
+	p.Thaw()
 	next := r.connect(tr)
 	if n := len(r.stash()); n != 0 {
 		t.Errorf("%d unread deliveries are still stashed", n)
@@ -740,10 +741,10 @@ func TestATakeWhoseAnswerIsLostIsReturned(t *testing.T) {
 // A server that stops answering without closing anything is noticed within the ping and its grace.
 func TestASilentServerIsNoticed(t *testing.T) {
 	r := newRig(t)
-	p := newProxy(t, r.raw.Options().Addr)
-	r.url = fmt.Sprintf("redis://%s/%d", p.addr(), r.db)
+	p := faultproxy.New(t, r.raw.Options().Addr)
+	r.url = fmt.Sprintf("redis://%s/%d", p.Addr(), r.db)
 	c := r.connect(r.transport(nil))
-	p.mute()
+	p.Freeze(faultproxy.ToClient)
 	select {
 	case <-c.Done():
 	case <-time.After(8 * time.Second):

@@ -6,18 +6,16 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/testservers/faultproxy"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/redisbroker"
 	"github.com/stalkworker/stalk/transports/transporttest"
@@ -74,18 +72,18 @@ func TestSuiteOnRedis(t *testing.T) {
 func factory(addr, password string, db int) transporttest.Factory {
 	return func(t *testing.T) transporttest.Broker {
 		prefix := prefixOn(t, addr, password, db)
-		p := newProxy(t, addr)
+		p := faultproxy.New(t, addr)
 		n := 0
 		return transporttest.Broker{
 			Transport: func() transports.Transport {
-				return transport(t, fmt.Sprintf("redis://:%s@%s/%d", password, p.addr(), db), map[string]any{"global_keyprefix": prefix})
+				return transport(t, fmt.Sprintf("redis://:%s@%s/%d", password, p.Addr(), db), map[string]any{"global_keyprefix": prefix})
 			},
 			Name:        func() string { n++; return fmt.Sprintf("q%d", n) },
 			Order:       transporttest.LowFirst,
 			Leases:      true,
 			AnyQueue:    true,
 			HeaderOrder: true,
-			Cut:         p.cut,
+			Cut:         p.Cut,
 		}
 	}
 }
@@ -140,95 +138,4 @@ func prefixOn(t testing.TB, addr, password string, db int) string {
 		}
 	})
 	return prefix
-}
-
-// A proxy passes connections on and can cut them all.
-type proxy struct {
-	l  net.Listener
-	to string
-	wg sync.WaitGroup
-
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
-	over  bool
-
-	silent atomic.Bool // what the server says is thrown away
-}
-
-func (p *proxy) mute()   { p.silent.Store(true) }
-func (p *proxy) unmute() { p.silent.Store(false) }
-
-// A muffler drops what the server says while the proxy is mute.
-type muffler struct {
-	net.Conn
-	p *proxy
-}
-
-func (m muffler) Write(b []byte) (int, error) {
-	if m.p.silent.Load() {
-		return len(b), nil
-	}
-	return m.Conn.Write(b)
-}
-
-func newProxy(t testing.TB, to string) *proxy {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{l: l, to: to, conns: map[net.Conn]struct{}{}}
-	p.wg.Go(p.accept)
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.mu.Lock()
-		p.over = true
-		p.mu.Unlock()
-		p.cut()
-		p.wg.Wait()
-	})
-	return p
-}
-
-func (p *proxy) addr() string { return p.l.Addr().String() }
-
-func (p *proxy) accept() {
-	for {
-		in, err := p.l.Accept()
-		if err != nil {
-			return
-		}
-		out, err := net.Dial("tcp", p.to)
-		if err != nil {
-			_ = in.Close()
-			continue
-		}
-		p.mu.Lock()
-		if p.over {
-			_ = in.Close()
-			_ = out.Close()
-		} else {
-			p.conns[in], p.conns[out] = struct{}{}, struct{}{}
-		}
-		p.mu.Unlock()
-		p.wg.Go(func() { p.pipe(in, out) })
-		p.wg.Go(func() { p.pipe(out, muffler{in, p}) })
-	}
-}
-
-func (p *proxy) pipe(from, to net.Conn) {
-	_, _ = io.Copy(to, from)
-	_ = from.Close()
-	_ = to.Close()
-	p.mu.Lock()
-	delete(p.conns, from)
-	p.mu.Unlock()
-}
-
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
-	}
 }
