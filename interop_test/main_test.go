@@ -24,6 +24,7 @@ var (
 	scratch  string // temporary folder of this run
 	stalkBin string // built with the race detector
 	shopBin  string // interop_test/shopworker, likewise
+	soakBin  string // interop_test/soakworker, likewise
 	missing  string // why nothing can run; "" when all is there
 )
 
@@ -76,8 +77,8 @@ func runAll(m *testing.M) (code int) {
 	if celeryInstead {
 		return m.Run()
 	}
-	stalkBin, shopBin = filepath.Join(scratch, "stalk"), filepath.Join(scratch, "shopworker")
-	build := exec.Command("go", "build", "-race", "-o", scratch, ".", "./interop_test/shopworker")
+	stalkBin, shopBin, soakBin = filepath.Join(scratch, "stalk"), filepath.Join(scratch, "shopworker"), filepath.Join(scratch, "soakworker")
+	build := exec.Command("go", "build", "-race", "-o", scratch, ".", "./interop_test/shopworker", "./interop_test/soakworker")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "interop: go build: %v\n%s", err, out)
