@@ -38,6 +38,9 @@ func Main(hs ...handlers.Handler) { Program{Handlers: hs}.Main() }
 
 // Main runs the command line and ends the process.
 func (g Program) Main() {
+	if g.Child() {
+		os.Exit(0)
+	}
 	folder, err := os.Getwd() // --workdir leaves it
 	p := process{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), args: os.Args, own: true}
 	code := run(context.Background(), g, os.Args, p)

@@ -36,8 +36,11 @@ func TestCompletion(t *testing.T) {
 	}
 }
 
-// TestMain also is the program whose command line bash completes.
+// TestMain also is the program whose command line bash completes, and whose children run isolated tasks.
 func TestMain(m *testing.M) {
+	if (Program{Handlers: []handlers.Handler{handlers.Func("hello", hello)}}).Child() {
+		return
+	}
 	if os.Getenv("STALK_TEST_COMMAND_LINE") != "" {
 		Program{Handlers: []handlers.Handler{handlers.Func("hello", hello)}}.Main()
 	}

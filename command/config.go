@@ -46,6 +46,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		cfg.Autoscale.KeepAlive = 0
 	}
 	try(lifecycle(c, s, &cfg))
+	try(isolation(c, s, &cfg))
 	if d, err := graceful(c.String("grace")); err != nil {
 		try(err)
 	} else if d > 0 {

@@ -40,7 +40,8 @@ func runDemo(c *cli.Context, g Program, p process) error {
 		defer os.RemoveAll(dir) //nolint:errcheck // a leftover in the temporary folder harms nobody
 		media = dir
 	}
-	reg, err := registry(g.Handlers, true, media, nil, nil)
+	chosen := choice{Demo: true, MediaRoot: media, isolateImages: canIsolate(), ownLimit: true}
+	reg, err := g.registry(chosen)
 	if err != nil {
 		return usageError{err}
 	}
@@ -81,7 +82,7 @@ Ctrl-C ends it; nothing is kept.
 `, url, media, url, url)
 	return supervise(c.Context, worker.Config{
 		Transport: transport, Handlers: reg, Results: results, Queues: queues, Node: "demo@localhost", Grace: 10 * time.Second, Logger: log,
-		Control: worker.Control{Commands: g.Control},
+		Control: worker.Control{Commands: g.Control}, Isolation: worker.Isolation{Note: chosen.note()},
 	}, p, nil)
 }
 

@@ -30,7 +30,7 @@ func contextOf(t *testing.T) *cli.Context {
 func TestSettingsDocTellsTheTruth(t *testing.T) {
 	s := settingsOf(t, "{broker_url: 'redis://127.0.0.1:1/0', result_backend: 'rpc://'}")
 	c := contextOf(t)
-	reg, err := registry(demo.Handlers(), false, "", nil, nil)
+	reg, err := Program{Handlers: demo.Handlers()}.registry(choice{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func configure(t *testing.T, file string, environ []string, args ...string) (cfg
 			if err != nil {
 				return err
 			}
-			reg, err := registry(demo.Handlers(), false, "", nil, nil)
+			reg, err := Program{Handlers: demo.Handlers()}.registry(choice{})
 			if err != nil {
 				return err
 			}
@@ -134,12 +134,12 @@ func TestFlagsOfCeleryHaveAMeaningOrALine(t *testing.T) {
 	if !e.Tasks || !e.Sent || !e.NoHeartbeat || !e.NoGossip || !e.NoMingle || e.Interval != 5*time.Second || e.Exchange != "ev" || e.Serializer != "msgpack" {
 		t.Errorf("events %+v", e)
 	}
-	for _, flag := range []string{"pool", "pool-start-method", "optimization", "max-tasks-per-child", "max-memory-per-child", "include", "schedule-filename", "scheduler", "executable", "app proj", "loader x"} {
+	for _, flag := range []string{"pool", "pool-start-method", "optimization", "include", "schedule-filename", "scheduler", "executable", "app proj", "loader x"} {
 		if n := strings.Count(strings.Join(notes, "\n"), "--"+flag+" has no effect"); n != 1 {
 			t.Errorf("%d lines about --%s in %q", n, flag, notes)
 		}
 	}
-	if len(notes) != 12 || !strings.HasPrefix(notes[0], "CELERY_CONFIG_MODULE=proj.celeryconfig has no effect") {
+	if len(notes) != 10 || cfg.Isolation.MaxTasks != 5 || cfg.Isolation.MaxMemory != 5<<10 || !strings.HasPrefix(notes[0], "CELERY_CONFIG_MODULE=proj.celeryconfig has no effect") {
 		t.Errorf("notes %q", notes)
 	}
 }

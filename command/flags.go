@@ -38,6 +38,8 @@ func workerFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "task-events", Aliases: []string{"E", "events"}, Usage: "send the events of tasks from the start, for monitors such as Flower"},
 		&cli.Float64Flag{Name: "time-limit", Usage: "hard time limit, `SECONDS`"},
 		&cli.Float64Flag{Name: "soft-time-limit", Usage: "soft time limit, `SECONDS`"},
+		&cli.IntFlag{Name: "max-tasks-per-child", Usage: "replace a child process of isolated tasks after `NUMBER` tasks"},
+		&cli.IntFlag{Name: "max-memory-per-child", Usage: "replace it once it has had so many `KILOBYTES` of resident memory"},
 		&cli.StringSliceFlag{Name: "queues", Aliases: []string{"Q"}, Usage: "consume these, comma separated"},
 		&cli.StringSliceFlag{Name: "exclude-queues", Aliases: []string{"X"}, Usage: "consume all but these"},
 		&cli.BoolFlag{Name: "purge", Aliases: []string{"discard"}, Usage: "delete what waits in the queues, before anything is taken"},
@@ -58,6 +60,7 @@ func workerFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "demo", Usage: "add the demo.* tasks"},
 		&cli.StringFlag{Name: "memory-budget", Usage: "how much memory the tasks that ask for some may have together: a `SIZE` such as 2G, none, or auto (three quarters of the container's or the machine's)", Value: "auto"},
 		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
+		&cli.BoolFlag{Name: "images-in-process", Usage: "run the image tasks in the worker's own process, not in child processes"},
 	}
 	flags = append(flags, httpFlags()...)
 	for _, m := range meaningless() {
@@ -70,7 +73,7 @@ func workerFlags() []cli.Flag {
 }
 
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
-var ownFlags = []string{"log-json", "grace", "max-deliveries", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "http", "http-public", "pprof", "live", "config", "config-namespace"}
+var ownFlags = []string{"log-json", "grace", "max-deliveries", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "images-in-process", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
 type meaninglessFlag struct {
 	flag cli.Flag
@@ -88,10 +91,8 @@ type refusedFlag struct {
 func meaningless() []meaninglessFlag {
 	return []meaninglessFlag{
 		{&cli.StringFlag{Name: "pool", Aliases: []string{"P"}}, "tasks run as goroutines", []string{"prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom"}},
-		{&cli.StringFlag{Name: "pool-start-method"}, "there are no child processes", []string{"fork", "spawn"}},
+		{&cli.StringFlag{Name: "pool-start-method"}, "child processes, where there are any, are started anew", []string{"fork", "spawn"}},
 		{&cli.StringFlag{Name: "optimization", Aliases: []string{"O"}}, "the first free slot takes the next task in any case, which is fair", []string{"default", "fair"}},
-		{&cli.IntFlag{Name: "max-tasks-per-child"}, "there are no child processes", nil},
-		{&cli.IntFlag{Name: "max-memory-per-child"}, "there are no child processes", nil},
 		{&cli.StringFlag{Name: "include", Aliases: []string{"I"}}, "there are no Python modules to import", nil},
 		{&cli.StringFlag{Name: "schedule-filename", Aliases: []string{"s", "schedule"}}, "there is no beat here", nil},
 		{&cli.StringFlag{Name: "scheduler"}, "there is no beat here", nil},

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -14,8 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/stalkworker/stalk/handlers"
-	"github.com/stalkworker/stalk/handlers/demo"
-	"github.com/stalkworker/stalk/handlers/images"
 )
 
 // runWorker is `stalk worker`.
@@ -24,7 +21,8 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if err != nil {
 		return err
 	}
-	reg, err := registry(g.Handlers, c.Bool("demo"), c.String("media-root"), list(c.StringSlice("serve")), c.StringSlice("alias"))
+	chosen := choiceOf(c, s)
+	reg, err := g.registry(chosen)
 	if err != nil {
 		return usageError{err}
 	}
@@ -55,6 +53,8 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 		return usageError{err}
 	}
 	cfg.Control.Commands = g.Control
+	cfg.Isolation.Note = chosen.note()
+	notes = append(notes, isolationNotes(c, chosen, reg)...)
 	memory := memoryOf(os.DirFS("/"))
 	if cfg.Memory, err = memory.budget(c.String("memory-budget")); err != nil {
 		return usageError{err}
@@ -91,63 +91,6 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 		log.Warn(n)
 	}
 	return supervise(c.Context, cfg, p, web)
-}
-
-// registry is the set of tasks to serve: the program's own and the stock ones, with aliases added and then
-// only those selected.
-func registry(hs []handlers.Handler, withDemo bool, mediaRoot string, serve, aliases []string) (*handlers.Registry, error) {
-	all := slices.Clone(hs)
-	if withDemo {
-		all = append(all, demo.Handlers()...)
-	}
-	if mediaRoot != "" {
-		stock, err := images.Handlers(images.Config{Root: mediaRoot})
-		if err != nil {
-			return nil, fmt.Errorf("--media-root: %w", err)
-		}
-		all = append(all, stock...)
-	}
-	var errs []error
-	for _, a := range aliases {
-		name, old, ok := strings.Cut(a, "=")
-		i := slices.IndexFunc(all, func(h handlers.Handler) bool { return h.Name() == old })
-		switch {
-		case !ok || name == "" || old == "":
-			errs = append(errs, fmt.Errorf("--alias %q: want NEW=NAME, such as myapp.tasks.make_thumbnail=stalk.images.thumbnail", a))
-		case i < 0:
-			errs = append(errs, fmt.Errorf("--alias %q: there is no task %q; there are: %s", a, old, names(all)))
-		default:
-			all = append(all, all[i].As(name))
-		}
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	if len(serve) > 0 {
-		var kept []handlers.Handler
-		for _, pattern := range serve {
-			if _, err := path.Match(pattern, ""); err != nil {
-				return nil, fmt.Errorf("--serve %q: %w", pattern, err)
-			}
-			found := false
-			for _, h := range all {
-				if ok, _ := path.Match(pattern, h.Name()); ok {
-					found = true
-					if !slices.ContainsFunc(kept, func(k handlers.Handler) bool { return k.Name() == h.Name() }) {
-						kept = append(kept, h)
-					}
-				}
-			}
-			if !found {
-				return nil, fmt.Errorf("--serve %q names no task; there are: %s", pattern, names(all))
-			}
-		}
-		all = kept
-	}
-	if len(all) == 0 {
-		return nil, errors.New("there is no task to serve: build your own program with command.Main(handlers...), or add --demo or --media-root FOLDER")
-	}
-	return handlers.NewRegistry(all...)
 }
 
 func names(hs []handlers.Handler) string {

@@ -3,10 +3,12 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
@@ -17,6 +19,12 @@ type Config struct {
 	Root      string // the media root, a folder that exists; required
 	MaxPixels int64  // of a source, and of what is made; 0: 100,000,000
 	MaxBytes  int64  // of a source file; 0: 128 MiB
+
+	// Isolate runs the tasks in child processes of the worker (handlers.Options.Isolate): a picture that takes too long or
+	// too much memory ends its child and no more.
+	Isolate   bool
+	HardLimit time.Duration // of an isolated task; 0: 5 min, negative: the worker's own
+	MemoryCap int64         // of an isolated task; 0: 256 MiB, MaxBytes, and 32 bytes for each of MaxPixels: what the worst picture takes
 }
 
 // The limits of a Config that names none, and the most variants of one task.
@@ -24,6 +32,10 @@ const (
 	DefaultMaxPixels = 100_000_000
 	DefaultMaxBytes  = 128 << 20
 	maxVariants      = 100
+
+	isolatedHardLimit = 5 * time.Minute
+	isolatedBase      = 256 << 20
+	isolatedPerPixel  = 32
 )
 
 // Handlers returns the two tasks. The root must exist now; it is opened anew by each task.
@@ -35,6 +47,9 @@ func Handlers(cfg Config) ([]handlers.Handler, error) {
 		errs = append(errs, fmt.Errorf("images: media root %q: %w", cfg.Root, err))
 	} else if !stat.IsDir() {
 		errs = append(errs, fmt.Errorf("images: media root %q is not a folder", cfg.Root))
+	}
+	if cfg.MemoryCap < 0 {
+		errs = append(errs, fmt.Errorf("images: Config.MemoryCap is %d, want 0 or more", cfg.MemoryCap))
 	}
 	if cfg.MaxPixels < 0 {
 		errs = append(errs, fmt.Errorf("images: Config.MaxPixels is %d, want 0 or more", cfg.MaxPixels))
@@ -51,10 +66,22 @@ func Handlers(cfg Config) ([]handlers.Handler, error) {
 	if cfg.MaxBytes == 0 {
 		cfg.MaxBytes = DefaultMaxBytes
 	}
+	o := cfg.options()
 	return []handlers.Handler{
-		handlers.Func("stalk.images.thumbnail", cfg.thumbnail),
-		handlers.Func("stalk.images.variants", cfg.variants),
+		handlers.Func("stalk.images.thumbnail", cfg.thumbnail).With(o),
+		handlers.Func("stalk.images.variants", cfg.variants).With(o),
 	}, nil
+}
+
+func (cfg Config) options() handlers.Options {
+	if !cfg.Isolate {
+		return handlers.Options{}
+	}
+	return handlers.Options{
+		Isolate:   true,
+		HardLimit: max(cmp.Or(cfg.HardLimit, isolatedHardLimit), 0),
+		MemoryCap: cmp.Or(cfg.MemoryCap, isolatedBase+cfg.MaxBytes+isolatedPerPixel*cfg.MaxPixels),
+	}
 }
 
 // thumbnailArgs are the parameters of stalk.images.thumbnail in Python's order.
