@@ -587,7 +587,7 @@ func TestPublishIsBounded(t *testing.T) {
 		return append([]byte{1, 0, 0, 0, 0, 0, byte(4 + len(rest)), 0, 10, 0, id}, append(rest, endOctet)...)
 	}
 	// As the broker says it in a memory alarm: connection.blocked.
-	s.proxy.Inject(t, publishing, faultproxy.ToClient, method(60, append([]byte{13}, "low on memory"...)...))
+	s.proxy.Inject(t, publishes, faultproxy.ToClient, method(60, append([]byte{13}, "low on memory"...)...))
 	eventually(t, "blocked", func() bool { _, blocked := c.pub.blocked(); return blocked })
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -599,7 +599,7 @@ func TestPublishIsBounded(t *testing.T) {
 	go func() { waiting <- c.Publish(t.Context(), transports.Publishing{RoutingKey: q}) }()
 	k := s.consume(c, 5, transports.Queue{Name: q}) // consuming and acknowledging go on
 	s.ack(s.receive(k))
-	s.proxy.Inject(t, publishing, faultproxy.ToClient, method(61)) // connection.unblocked
+	s.proxy.Inject(t, publishes, faultproxy.ToClient, method(61)) // connection.unblocked
 	if err := <-waiting; err != nil {
 		t.Errorf("after the alarm: %v", err)
 	}

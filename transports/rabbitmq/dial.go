@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -63,7 +64,7 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 		err = context.Cause(ctx)
 	}
 	if err == nil {
-		mended.beat.Store(int64(c.Config.Heartbeat))
+		mended.in.most.Store(int64(min(cmp.Or(c.Config.FrameSize, frameMax), frameMax)))
 		return c, nil
 	}
 	_ = sock.Close() // ends the driver's goroutines
@@ -161,7 +162,6 @@ type socket struct {
 	in    frameReader
 	out   frameWriter
 	limit atomic.Pointer[time.Time] // deadline set by the driver; nil or zero: none
-	beat  atomic.Int64              // the negotiated heartbeat; 0: none, or not yet known
 }
 
 func newSocket(c net.Conn) *socket {
@@ -179,15 +179,6 @@ func (s *socket) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return s.out.Write(p)
-}
-
-// SetReadDeadline is how the driver notices silence: after three heartbeats. We take it for dead after two, as AMQP has it; the
-// broker sends them at twice the pace, so that is still four of them missed.
-func (s *socket) SetReadDeadline(t time.Time) error {
-	if !t.IsZero() {
-		t = t.Add(-time.Duration(s.beat.Load()))
-	}
-	return s.Conn.SetReadDeadline(t)
 }
 
 // SetDeadline is how the driver bounds its closing handshake.

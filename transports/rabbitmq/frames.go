@@ -1,9 +1,11 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync/atomic"
 )
 
 // The driver and Python do not speak quite the same field tables, and a table the driver cannot read
@@ -39,7 +41,8 @@ type frameReader struct {
 	buf   []byte // backs raw
 	out   []byte // backs ready when a mended frame has grown
 	err   error
-	off   bool // the stream is not AMQP frames: the driver will say so
+	most  atomic.Int64 // bytes of a frame that the driver takes; 0: frameMax
+	off   bool         // the stream is not AMQP frames: the driver will say so
 }
 
 // Read blocks, once a content header has begun, until the whole of it is there; nobody could use part of it.
@@ -154,7 +157,7 @@ func (f *frameReader) fill() {
 }
 
 func (f *frameReader) mend(frame []byte) []byte {
-	mended := mendInbound(frame, f.out[:0])
+	mended := mendInbound(frame, f.out[:0], int(cmp.Or(f.most.Load(), frameMax)))
 	if len(mended) > 0 && &mended[0] != &frame[0] {
 		f.out = mended
 	}
@@ -227,7 +230,7 @@ const (
 //   - a nested table or array that is malformed, too deep or too long for the driver becomes a byte array;
 //   - a malformed header table becomes one entry, markMalformed;
 //   - a priority of 0 is marked.
-func mendInbound(frame, out []byte) []byte {
+func mendInbound(frame, out []byte, most int) []byte {
 	payload := frame[frameHead : len(frame)-1]
 	start, end, flags, err := headersIn(payload)
 	if err != nil {
@@ -238,7 +241,7 @@ func mendInbound(frame, out []byte) []byte {
 		entry := append([]byte{byte(len(markMalformed))}, markMalformed...)
 		entry = append(entry, 'x')
 		entry = binary.BigEndian.AppendUint32(entry, uint32(len(table)))
-		return splice(out, frame, start, end, append(entry, table...))
+		return splice(out, frame, start, end, append(entry, table...), most)
 	}
 	rest := payload[end:]
 	if flags&flagMode != 0 && len(rest) > 0 {
@@ -246,16 +249,16 @@ func mendInbound(frame, out []byte) []byte {
 	}
 	if flags&flagPriority != 0 && len(rest) > 0 && rest[0] == 0 {
 		entry := append([]byte{byte(len(markPriority))}, markPriority...)
-		return splice(out, frame, start, end, append(append([]byte(nil), table...), append(entry, 'V')...))
+		return splice(out, frame, start, end, append(append([]byte(nil), table...), append(entry, 'V')...), most)
 	}
 	return frame
 }
 
 // splice replaces the table between start and end of the frame's payload. A frame that would grow past
 // what the driver accepts stays as it is.
-func splice(out, frame []byte, start, end int, table []byte) []byte {
+func splice(out, frame []byte, start, end int, table []byte, most int) []byte {
 	size := len(frame) - frameExtra - (end - start) + 4 + len(table)
-	if size > frameMax-frameExtra {
+	if size > most-frameExtra {
 		return frame
 	}
 	out = append(out, frame[:3]...)

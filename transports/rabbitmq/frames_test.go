@@ -241,8 +241,8 @@ func FuzzFrames(f *testing.F) {
 				t.Fatalf("changed %q to %q", in, once)
 			}
 		}
-		mended := mendInbound(contentHeader(table, 5), nil)
-		if second := mendInbound(bytes.Clone(mended), nil); !bytes.Equal(mended, second) {
+		mended := mendInbound(contentHeader(table, 5), nil, frameMax)
+		if second := mendInbound(bytes.Clone(mended), nil, frameMax); !bytes.Equal(mended, second) {
 			t.Fatalf("mended twice: %q, then %q", mended, second)
 		}
 		var out bytes.Buffer

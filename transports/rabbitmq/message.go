@@ -108,7 +108,6 @@ func republishing(d *amqp.Delivery) amqp.Publishing {
 }
 
 func checkPublishing(p amqp.Publishing) error {
-	size := contentHead + tableSize(p.Headers) + 2 + 8 // mode, priority, timestamp
 	for _, s := range []struct{ what, text string }{
 		{"content_type", p.ContentType},
 		{"content_encoding", p.ContentEncoding},
@@ -123,13 +122,21 @@ func checkPublishing(p amqp.Publishing) error {
 		if err := short(s.what, s.text); err != nil {
 			return err
 		}
-		size += 1 + len(s.text)
 	}
 	if p.Expiration != "" && (len(p.Expiration) > 10 || strings.Trim(p.Expiration, "0123456789") != "") {
 		return fmt.Errorf("rabbitmq: expiration %q, want milliseconds: %w", p.Expiration, transports.ErrRefused)
 	}
-	if size > frameMax-frameExtra {
-		return fmt.Errorf("rabbitmq: headers and properties take %d bytes, a frame has %d: %w", size, frameMax-frameExtra, transports.ErrRefused)
+	return fits(p, frameMax)
+}
+
+// fits checks that headers and properties take no more than a frame of the broker.
+func fits(p amqp.Publishing, frame int) error {
+	size := contentHead + tableSize(p.Headers) + 2 + 8 // mode, priority, timestamp
+	for _, s := range []string{p.ContentType, p.ContentEncoding, p.CorrelationId, p.ReplyTo, p.Expiration, p.MessageId, p.Type, p.UserId, p.AppId} {
+		size += 1 + len(s)
+	}
+	if size > frame-frameExtra {
+		return fmt.Errorf("rabbitmq: headers and properties take %d bytes, a frame has %d: %w", size, frame-frameExtra, transports.ErrRefused)
 	}
 	return nil
 }

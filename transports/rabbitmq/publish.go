@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,7 +88,11 @@ func (p *publisher) publish(ctx context.Context, o outgoing) error {
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
-	err := p.prepare(ctx, o)
+	// The broker may have granted less than we asked for; a larger frame would cost the connection.
+	err := fits(o.message, min(cmp.Or(p.ac.Config.FrameSize, frameMax), frameMax))
+	if err == nil {
+		err = p.prepare(ctx, o)
+	}
 	if err == nil {
 		err = p.send(ctx, o)
 	}

@@ -50,7 +50,11 @@ type server struct {
 
 func startServer(t *testing.T) *server {
 	t.Helper()
-	direct := brokerURL(t)
+	return serverAt(t, brokerURL(t))
+}
+
+func serverAt(t *testing.T, direct string) *server {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	t.Cleanup(func() { goleak.VerifyNone(t, before) })
 	a, err := parseURL(direct)
@@ -176,8 +180,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// publishing is the place of a Conn's publishing connection among those that it makes.
-const publishing = 1
+// publishes is the place of a Conn's publishing connection among those that it makes.
+const publishes = 1
 
 // Not parallel: the suite looks for goroutines left behind.
 func TestSuite(t *testing.T) {
