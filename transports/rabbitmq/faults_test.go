@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -31,12 +32,15 @@ func (n node) ctl(args ...string) {
 	}
 }
 
-// set changes a setting of the node until the test ends.
-func (n node) set(t *testing.T, name, value, before string) {
+// set changes two settings of the node until the test ends.
+func (n node) set(t *testing.T, a string, now, before int, b string, nowB, beforeB int) {
 	t.Helper()
-	n.ctl("eval", fmt.Sprintf("application:set_env(rabbit, %s, %s).", name, value))
+	set := func(x, y int) string {
+		return fmt.Sprintf("application:set_env(rabbit, %s, %d), application:set_env(rabbit, %s, %d).", a, x, b, y)
+	}
+	n.ctl("eval", set(now, nowB))
 	t.Cleanup(func() {
-		if _, err := n.Ctl(context.WithoutCancel(t.Context()), "eval", fmt.Sprintf("application:set_env(rabbit, %s, %s).", name, before)); err != nil {
+		if _, err := n.Ctl(context.WithoutCancel(t.Context()), "eval", set(before, beforeB)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -52,6 +56,7 @@ func TestFaults(t *testing.T) {
 		t.Skip("RabbitMQ takes some seconds to boot")
 	}
 	n := node{t, testservers.RabbitMQ(t)}
+	long := os.Getenv("STALK_FAULTS") == "long"
 	for _, tt := range []struct {
 		name string
 		test func(*testing.T, node, *server)
@@ -62,6 +67,9 @@ func TestFaults(t *testing.T) {
 		{"a parking queue that is deleted is made again", parksAgain},
 		{"a parking queue of somebody else's is refused", parkRefused},
 		{"memory alarm", func(t *testing.T, n node, s *server) {
+			if !long {
+				t.Skip("only with STALK_FAULTS=long: the driver sees no difference to the other alarm")
+			}
 			alarm(t, n, s, "set_vm_memory_high_watermark absolute 1MB", "set_vm_memory_high_watermark absolute 1GB")
 		}},
 		{"disk alarm", func(t *testing.T, n node, s *server) {
@@ -84,44 +92,41 @@ func TestFaults(t *testing.T) {
 
 // quick makes the node look for old deliveries ten times a second.
 func (n node) quick(t *testing.T, timeout time.Duration) {
-	n.set(t, "channel_tick_interval", "100", "60000")
-	n.set(t, "consumer_timeout", fmt.Sprint(timeout.Milliseconds()), "1800000")
+	n.set(t, "channel_tick_interval", 100, 60_000, "consumer_timeout", int(timeout.Milliseconds()), 1_800_000)
 }
 
 func timeout(d time.Duration) func(*Config) { return func(cfg *Config) { cfg.ConsumerTimeout = d } }
 
 func fetchedGoesBack(t *testing.T, n node, s *server) {
-	const limit = 3 * time.Second
+	const limit = 8 * time.Second // most of it is for a machine that is busy: after a third it goes back
 	n.quick(t, limit)
-	for _, kind := range []string{"classic", "quorum"} {
-		var heard recorder
-		c := s.connect(timeout(limit), func(cfg *Config) { cfg.Notify = heard.notify })
-		q := s.name()
-		s.declare(q, amqp.Table{queueType: kind})
-		k := s.consume(c, 10, transports.Queue{Name: q})
+	var heard recorder
+	c := s.connect(timeout(limit), func(cfg *Config) { cfg.Notify = heard.notify })
+	classic, quorum := s.name(), s.name()
+	s.declare(classic, amqp.Table{queueType: "classic"})
+	s.declare(quorum, amqp.Table{queueType: "quorum"})
+	k := s.consume(c, 20, transports.Queue{Name: classic}, transports.Queue{Name: quorum})
+	for _, q := range []string{classic, quorum} {
 		s.publish(c, q, "0", "1", "2", "3", "4", "5")
-		began := time.Now()
-		for time.Since(began) < 2*limit { // nobody receives
-			time.Sleep(100 * time.Millisecond)
-			if heard.has(q, 1) {
-				t.Fatalf("%s: the broker closed the channel", kind)
-			}
+	}
+	for began := time.Now(); time.Since(began) < 3*limit/2; time.Sleep(100 * time.Millisecond) { // nobody receives
+		if heard.has(classic, 1) || heard.has(quorum, 1) {
+			t.Fatal("the broker closed a channel")
 		}
-		seen := map[string]bool{}
-		for range 6 {
-			d := s.receive(k)
-			seen[string(d.Message.Body)] = true
-			s.ack(d)
-		}
-		if len(seen) != 6 {
-			t.Errorf("%s: %v", kind, seen)
-		}
-		_ = c.Close()
+	}
+	seen := map[string]bool{}
+	for range 12 {
+		d := s.receive(k)
+		seen[d.Queue+string(d.Message.Body)] = true
+		s.ack(d)
+	}
+	if len(seen) != 12 {
+		t.Errorf("%d different ones, want 12: %v", len(seen), seen)
 	}
 }
 
 func consumerTimeout(t *testing.T, n node, s *server) {
-	n.quick(t, time.Second)
+	n.quick(t, 3*time.Second)
 	var heard recorder
 	c := s.connect(timeout(-1), func(cfg *Config) { cfg.Notify = heard.notify })
 	q, other := s.name(), s.name()
@@ -174,7 +179,7 @@ func parks(t *testing.T, n node, s *server) {
 		if err := c.Publish(t.Context(), transports.Publishing{RoutingKey: q, Mandatory: true, Message: m}); err != nil {
 			t.Fatal(err)
 		}
-		for round := range 3 { // in circles: 1.024 seconds is the one of 1 second
+		for round := range 2 { // in circles: 1.024 seconds is the one of 1 second
 			began := time.Now()
 			if err := s.receive(k).Receipt.(transports.Parker).Park(t.Context(), 1024*time.Millisecond); err != nil {
 				t.Fatalf("%s: round %d: %v", kind, round, err)
@@ -363,6 +368,7 @@ func permissions(t *testing.T, n node, s *server) {
 	d := s.receive(k)
 	n.ctl("set_permissions", "limited", "", "", other)
 	eventually(t, "publishing is refused", func() bool {
+		time.Sleep(time.Second) // a channel of the broker forgets what was allowed only when it has a rest
 		err := c.Publish(t.Context(), publishing(q))
 		return errors.Is(err, transports.ErrRefused) && !errors.Is(err, transports.ErrDisconnected)
 	})
@@ -445,8 +451,7 @@ func closedByOperator(t *testing.T, n node, s *server) {
 }
 
 func limits(t *testing.T, n node, s *server) {
-	n.set(t, "frame_max", "8192", "131072")
-	n.set(t, "channel_max", "6", "2047")
+	n.set(t, "frame_max", 8192, 131_072, "channel_max", 6, 2047)
 	var heard recorder
 	c := s.connect(func(cfg *Config) { cfg.Notify = heard.notify })
 	q := s.name()
@@ -496,7 +501,7 @@ func limits(t *testing.T, n node, s *server) {
 // frozen says how long a frozen peer stays unnoticed.
 func frozen(t *testing.T, _ node, s *server) {
 	const beat = time.Second
-	for name, d := range map[string]faultproxy.Direction{"both ways": faultproxy.Both, "to the broker": faultproxy.ToServer, "from the broker": faultproxy.ToClient} {
+	for name, d := range map[string]faultproxy.Direction{"to the broker": faultproxy.ToServer, "from the broker": faultproxy.ToClient} {
 		c := s.connect(func(cfg *Config) { cfg.Heartbeat = beat })
 		q := s.name()
 		s.declare(q, nil)
@@ -607,14 +612,13 @@ func halfFrames(t *testing.T, _ node, s *server) {
 }
 
 func slow(t *testing.T, _ node, s *server) {
-	c := s.connect(func(cfg *Config) { cfg.Heartbeat = time.Second })
-	q := s.name()
+	c, q := s.connect(), s.name()
 	s.declare(q, nil)
 	k := s.consume(c, 5, transports.Queue{Name: q})
 	s.proxy.Slow(4000, 5*time.Millisecond)
 	defer s.proxy.Slow(0, 0)
 	p := publishing(q)
-	p.Message.Body = []byte(strings.Repeat("s", 8_000)) // longer than three heartbeats on its way
+	p.Message.Body = []byte(strings.Repeat("s", 8_000))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := c.Publish(ctx, p); err != nil {
