@@ -790,3 +790,23 @@ func TestClientKillIsADisconnectAndTheLeaseGoesOn(t *testing.T) {
 		t.Errorf("stash has %d entries", n)
 	}
 }
+
+// A key of one of the queue's lists that is no list costs the messages of the others nothing.
+func TestAListOfAnotherTypeHidesNoOther(t *testing.T) {
+	r := newRig(t)
+	c := r.connect(r.transport(nil))
+	for _, step := range []string{"\x06\x163", "\x06\x166", "\x06\x169"} {
+		r.send(c, "q", "a"+step, "b"+step)
+		if err := r.raw.Set(r.ctx, r.prefix+"q"+step, "no list", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.send(c, "other", "other")
+	k := r.consume(c, 20, queue("q"), queue("other"))
+	for range 7 {
+		r.settle(r.receive(k).Receipt.Ack(r.ctx)) // of the stash that is its own
+	}
+	if left := r.stash(); len(left) != 0 {
+		t.Errorf("the stash still holds %v", left)
+	}
+}

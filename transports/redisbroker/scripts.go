@@ -12,10 +12,11 @@ import "github.com/redis/go-redis/v9"
 // KEYS unacked, index, lists by step and queue. ARGV score, want, field base, queues, fair, JSON text of
 // each queue, expiry in ms of each queue (0: none). Answers index of the list and text of each message.
 // The same base again answers what that call took (-1 and the stash value): a reply lost on the way is
-// no lost message.
+// no lost message. -2 and a key, at the end: what is there is no list, and the other lists
+// are served all the same.
 var takeScript = redis.NewScript(`
 local want, base, width, fair = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
-local out, n = {}, 0
+local out, n, strange = {}, 0, {}
 for i = 1, want do
   local held = redis.call('HGET', KEYS[1], base .. i)
   if not held then break end
@@ -24,9 +25,20 @@ for i = 1, want do
 end
 if #out > 0 then return out end
 redis.call('ZSCORE', KEYS[2], base)
+local function answer()
+  for key in pairs(strange) do
+    out[#out + 1] = -2
+    out[#out + 1] = key
+  end
+  return out
+end
 local function take(list, queue)
-  local raw = redis.call('RPOP', KEYS[list])
+  local raw = redis.pcall('RPOP', KEYS[list])
   if not raw then return false end
+  if type(raw) == 'table' then
+    strange[KEYS[list]] = true
+    return false
+  end
   local field = base .. (n + 1)
   local r = redis.pcall('HSET', KEYS[1], field, '[' .. raw .. ', "", ' .. ARGV[5 + queue] .. ']')
   if type(r) ~= 'table' then r = redis.pcall('ZADD', KEYS[2], ARGV[1], field) end
@@ -48,7 +60,7 @@ for first = 3, #KEYS, width do
       while n < want do
         local r = take(first + q - 1, q)
         if type(r) == 'table' then
-          if n > 0 then return out end
+          if n > 0 then return answer() end
           return r
         end
         if not r then break end
@@ -64,7 +76,7 @@ for q = 1, width do
     for list = 2 + q, #KEYS, width do redis.call('PEXPIRE', KEYS[list], ttl) end
   end
 end
-return out
+return answer()
 `)
 
 // dropScript is an ack. KEYS unacked, index. ARGV field. Answers 1, or 0 when the message was not ours any

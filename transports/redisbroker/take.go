@@ -76,6 +76,9 @@ func (k *consumer) unpack(ctx context.Context, replies []any, names []string, ba
 	for i := 0; i+1 < len(replies); i += 2 {
 		at, _ := replies[i].(int64)
 		raw, ok := replies[i+1].(string)
+		if at == -2 {
+			k.c.t.once("list "+raw, "a key of a queue's list holds something else; the queue's other lists are served", "key", raw)
+		}
 		if !ok || at < 0 {
 			continue // -1 would be a repeated call, and we make none
 		}
