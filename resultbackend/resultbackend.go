@@ -21,6 +21,8 @@ var (
 	ErrUnavailable = errors.New("resultbackend: store is away")
 	// ErrTooLarge: this value will never fit the store; storing it again is useless.
 	ErrTooLarge = errors.New("resultbackend: value too large")
+	// ErrDamaged: what stands in the place is nothing of ours; trying again is useless until somebody removes it.
+	ErrDamaged = errors.New("resultbackend: something else is stored there")
 )
 
 // A Backend stores results. It is safe for concurrent use.

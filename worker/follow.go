@@ -71,7 +71,7 @@ func (s *settler) effect(ctx context.Context, j *job, e canvas.Effect) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge):
+		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge), errors.Is(err, resultbackend.ErrDamaged):
 			return fmt.Errorf("%w: %w", errReplace, err)
 		case errors.Is(err, transports.ErrBlocked):
 		case errors.Is(err, transports.ErrRefused):
@@ -130,11 +130,16 @@ func (s *settler) part(ctx context.Context, j *job, p partStep) error {
 			if err == nil || errors.Is(err, errEnd) || errors.Is(err, errUnsafe) {
 				return err
 			}
+			if errors.Is(err, resultbackend.ErrDamaged) {
+				return s.lostChord(ctx, j, p.part, err)
+			}
 			s.log.Warn("the chord's body is not safe yet", append(taskAttrs(j.task), "group", m.GroupID, "err", err)...)
 		case err == nil: // Busy
 			attempt, wait = 0, tally.Wait
 		case errors.As(err, &encode), errors.Is(err, resultbackend.ErrTooLarge):
 			return fmt.Errorf("%w: %w", errReplace, err)
+		case errors.Is(err, resultbackend.ErrDamaged):
+			return s.lostChord(ctx, j, p.part, err)
 		case attempt == 0:
 			s.log.Warn("the chord's part is not counted yet", append(taskAttrs(j.task), "group", m.GroupID, "err", err)...)
 		}
@@ -184,6 +189,22 @@ func (s *settler) complete(ctx context.Context, j *job, p canvas.Part, claim res
 	}
 	if err := s.attempt(ctx, end); err != nil && !errors.Is(err, resultbackend.ErrClaimLost) {
 		return err
+	}
+	return nil
+}
+
+// lostChord tells everybody who waits for a chord whose bookkeeping is damaged that it has failed. Nothing can end it any
+// more, and to wait for better would hold the places of finished tasks until the worker is deaf.
+func (s *settler) lostChord(ctx context.Context, j *job, p canvas.Part, cause error) error {
+	s.log.Error("the chord cannot be counted: its keys in the result store hold something else", append(taskAttrs(j.task), "group", p.GroupID, "err", cause)...)
+	effects, err := canvas.ChordFailed(p, "the chord cannot be counted: its keys in the result store hold something else", nil, envFor(s.cfg, s.who, j, time.Now()))
+	if err != nil {
+		s.log.Error("somebody who waits for a failed chord could not be told", append(taskAttrs(j.task), "group", p.GroupID, "err", err)...)
+	}
+	for _, st := range effectSteps(effects) {
+		if err := s.take(ctx, j, st); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -206,7 +206,7 @@ func (s *settler) store(ctx context.Context, j *job, r resultbackend.Record) err
 			return nil
 		}
 		var encode *protocol.EncodeError
-		if errors.As(err, &encode) || errors.Is(err, resultbackend.ErrTooLarge) {
+		if errors.As(err, &encode) || errors.Is(err, resultbackend.ErrTooLarge) || errors.Is(err, resultbackend.ErrDamaged) {
 			return fmt.Errorf("%w: %w", errReplace, err)
 		}
 		if attempt == 0 {

@@ -213,5 +213,23 @@ func (b *Backend) failed(ctx context.Context, err error) error {
 	if redis.HasErrorPrefix(err, "Protocol error: invalid bulk length") || redis.HasErrorPrefix(err, "string exceeds maximum allowed size") {
 		return fmt.Errorf("redisresult: %w: %v", resultbackend.ErrTooLarge, err)
 	}
+	if damaged(err) {
+		return fmt.Errorf("redisresult: %s: %w: %v", b.address, resultbackend.ErrDamaged, err)
+	}
 	return fmt.Errorf("redisresult: %s: %w: %v", b.address, resultbackend.ErrUnavailable, err)
+}
+
+// damaged reports whether a key holds another type, or a number's place no number. Of a script's error only the text
+// tells; the last is Lua's, at a size that is none.
+func damaged(err error) bool {
+	var reply redis.Error
+	if !errors.As(err, &reply) {
+		return false
+	}
+	for _, text := range []string{"WRONGTYPE", "value is not an integer", "hash value is not", "attempt to perform arithmetic on", "attempt to compare"} {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
 }

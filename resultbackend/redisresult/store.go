@@ -24,13 +24,17 @@ const rounds = 20
 //	      4 these states, each between line feeds; PENDING is no record
 //	      5 a record that the client has read and lets us replace (absent at the first call)
 //
+// What is no string is no record: like one that cannot be read it is replaced, but not by what asks for certain states.
+//
 // It returns 1 when it stored, 0 when the old record must stay, or the old record when the client has
 // to read it. Status comes first in every document that Celery or we write as plain JSON, so usually the
 // first bytes say enough. Lua's own JSON reader is of no use here: it refuses NaN, which Python writes.
 var store = redis.NewScript(`
-local old = redis.call('GET', KEYS[1])
+local old = redis.pcall('GET', KEYS[1])
 local ok
-if not old then
+if type(old) == 'table' then
+  ok = ARGV[3] == 'any'
+elseif not old then
   ok = ARGV[3] == 'any' or string.find(ARGV[4], '\nPENDING\n', 1, true)
 elseif ARGV[5] and old == ARGV[5] then
   ok = true
@@ -140,6 +144,10 @@ func (b *Backend) watched(ctx context.Context, w write) error {
 			switch {
 			case errors.Is(err, redis.Nil):
 				if !w.Allows(protocol.Pending) {
+					return nil
+				}
+			case damaged(err):
+				if w.Over != nil {
 					return nil
 				}
 			case err != nil:
