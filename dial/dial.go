@@ -68,7 +68,7 @@ func Broker(url string, o BrokerOptions) (transports.Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ok(redisbroker.New(redisbroker.Config{URL: url, Options: o.Transport, SSL: ssl, Warn: log.Warn}))
+		return ok(redisbroker.New(redisbroker.Config{URL: url, Options: o.Transport, SSL: ssl, Warn: log.Warn, Alarm: log.Error}))
 	default:
 		return nil, fmt.Errorf("dial: broker URL scheme %q is not one of amqp, amqps, pyamqp, redis, rediss, redis+socket, sentinel", scheme)
 	}

@@ -8,6 +8,7 @@ package transports
 
 import (
 	"context"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 )
@@ -113,6 +114,9 @@ type Publishing struct {
 	// ExchangeType declares Exchange with this type before the first publish ("topic", "fanout", "direct"); "": no declaration.
 	ExchangeType    string
 	ExchangeDurable bool
+	// Linger, when not 0, is how long a reply waits for a reader that may have gone: on Redis, where nobody else
+	// deletes its list, it goes so long after the last one. On AMQP the queue is its reader's to limit.
+	Linger time.Duration
 	// Broadcast: for whoever has subscribed to Exchange, whatever its type. On Redis, where a topic exchange of
 	// this kind is a channel (Celery's events), it goes there and nowhere else.
 	Broadcast bool

@@ -49,6 +49,9 @@ const commandTimeout = 5 * time.Second
 // commandExtra is how long a command of the program that obeys its context may take to end.
 const commandExtra = 100 * time.Millisecond
 
+// replyLinger is how long an answer waits for a caller that may have gone: Celery's callers wait for seconds.
+const replyLinger = time.Minute
+
 // control is the pidbox: it listens on each connection in turn, and answers.
 type control struct {
 	cfg      *Config
@@ -178,6 +181,7 @@ func (c *control) hear(ctx context.Context, conn transports.Conn, m protocol.Mes
 	}
 	err = conn.Publish(ctx, transports.Publishing{
 		Exchange: r.ReplyTo.Exchange, RoutingKey: r.ReplyTo.RoutingKey, ExchangeType: "direct", Message: reply,
+		Linger: replyLinger,
 	})
 	if err != nil && !errors.Is(err, transports.ErrDisconnected) {
 		c.log.Warn("the answer to a remote control command was not taken", "method", clip(r.Method), "err", err)

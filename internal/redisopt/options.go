@@ -60,7 +60,9 @@ type Server struct {
 	Addr     string // "host:port", or the path of a socket; empty behind Sentinel
 	Username string
 	Password string
-	TLS      *tls.Config // nil: plain
+	// PasswordFile is read at each dial, so that a password can be rotated under a running worker; "": Password.
+	PasswordFile string
+	TLS          *tls.Config // nil: plain
 
 	host, port, path string // for String; port "" and path "" when the URL had none
 }
@@ -94,9 +96,10 @@ type Tune struct {
 func (o *Options) Client(i int, t Tune) *redis.Client {
 	s := o.Servers[i%len(o.Servers)]
 	return redis.NewClient(&redis.Options{
-		Network:    s.Network,
-		Addr:       cmp.Or(s.Addr, "sentinel"),
-		ClientName: o.ClientName,
+		CredentialsProviderContext: s.credentials(),
+		Network:                    s.Network,
+		Addr:                       cmp.Or(s.Addr, "sentinel"),
+		ClientName:                 o.ClientName,
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			c, err := o.dial(ctx, s)
 			if err == nil && t.Wrap != nil {

@@ -279,6 +279,13 @@ func (r *reading) limits() error {
 		return err
 	}
 	r.out.SocketTimeout = cmp.Or(socket, DefaultSocketTimeout)
+	file, err := textOption(r.opts, "password_file")
+	if err != nil {
+		return err
+	}
+	for i := range r.out.Servers {
+		r.out.Servers[i].PasswordFile = file
+	}
 	if r.out.MaxConnections, err = intOption(merged, "max_connections"); err != nil {
 		return err
 	}

@@ -53,6 +53,9 @@ func (s *Server) PID() int {
 	return s.procs[len(s.procs)-1].pid()
 }
 
+// Dir is the folder of the server's files.
+func (s *Server) Dir() string { return s.dir }
+
 // Start starts a stopped server again, on the same port and with the same files.
 func (s *Server) Start(ctx context.Context) error {
 	if len(s.procs) != 0 {

@@ -21,6 +21,8 @@ type Config struct {
 	// Warn reports what somebody should know and no call can return; args are slog's. It must not block.
 	// nil discards.
 	Warn func(msg string, args ...any)
+	// Alarm is Warn for what somebody should act upon: the broker has lost data. nil: Warn.
+	Alarm func(msg string, args ...any)
 }
 
 // settings are Config.Options read and checked; they do not change.

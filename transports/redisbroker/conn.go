@@ -45,6 +45,7 @@ type conn struct {
 
 	// guarded by t.mu
 	why       error // not nil: ended
+	restarted bool  // the server is not the run of it that the connection before this one was to
 	consumers map[*consumer]struct{}
 	subs      map[*subscription]struct{}
 	declared  map[string]bool
@@ -63,7 +64,8 @@ func newConn(t *Transport, server int) *conn {
 		subs:      map[*subscription]struct{}{},
 		declared:  map[string]bool{},
 	}
-	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 1, Buffer: smallBuffer, Wrap: func(n net.Conn) net.Conn {
+	// Only one is used. A pool of one would begin to dial by itself after a failure, and go on for a while.
+	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 2, Buffer: smallBuffer, Wrap: func(n net.Conn) net.Conn {
 		c.dials.Add(1)
 		return n
 	}})
@@ -168,7 +170,8 @@ func (c *conn) endWaits() {
 }
 
 // Close gives back what is unsettled, the newest first, so that the oldest is consumed next. A
-// connection that broke before gives back nothing.
+// connection that broke before gives back nothing. A server that does not answer holds it up for as long as one
+// command may take, and not for each of them.
 func (c *conn) Close() error {
 	var err error
 	if c.end(errClosed) {
@@ -227,7 +230,7 @@ func (c *conn) watch() {
 			err = errPulse // a pool replaces a socket it finds closed without a word
 		}
 		if f := fateOf(err); f == gone || f == unknown {
-			_ = c.outcome("watch", err)
+			c.waitFailed("watch", err)
 			return
 		}
 	}
@@ -294,10 +297,14 @@ func (c *conn) keep() {
 }
 
 // bind writes the binding of each queue to both sets: the second is what a sweep of Kombu 5.7 respects.
+//
+// One that had been written before and was not there any more tells of a database that was flushed, or of a server that
+// came back without its data, and then messages are gone, too.
 func (c *conn) bind(ctx context.Context, queues []transports.Queue) error {
 	if len(queues) == 0 {
 		return nil
 	}
+	added := map[string]*redis.IntCmd{}
 	_, err := c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
 		for _, q := range queues {
 			if q.Unbound {
@@ -306,11 +313,36 @@ func (c *conn) bind(ctx context.Context, queues []transports.Queue) error {
 			table, permanent := c.t.set.bindingKeys(q.Exchange)
 			member := c.t.set.bindingMember(q)
 			p.SAdd(ctx, table, member)
-			p.SAdd(ctx, permanent, member)
+			added[permanent+"\x00"+member] = p.SAdd(ctx, permanent, member)
 		}
 		return nil
 	})
+	if err == nil {
+		c.missed(added)
+	}
 	return c.outcomeIn(ctx, "binding", err)
+}
+
+// missed tells of bindings that were there before and had to be written again.
+func (c *conn) missed(added map[string]*redis.IntCmd) {
+	vanished := 0
+	c.t.mu.Lock()
+	for key, n := range added {
+		if c.t.written[key] && n.Val() == 1 {
+			vanished++
+		} else if len(c.t.written) < 10_000 {
+			c.t.written[key] = true
+		}
+	}
+	restarted := c.restarted
+	c.t.mu.Unlock()
+	switch {
+	case vanished == 0:
+	case restarted:
+		c.t.alarm("redis broker has restarted without its data: messages that waited in its queues are gone", "bindings", vanished)
+	default:
+		c.t.alarm("bindings of our queues had vanished from redis and are written again: was the database flushed, or a queue deleted?", "bindings", vanished)
+	}
 }
 
 // outcomeIn is outcome for an operation in a caller's context: its running out says nothing about the

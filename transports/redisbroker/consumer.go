@@ -262,22 +262,37 @@ func (k *consumer) run() {
 	defer close(k.finished)
 	defer signal(k.ready)
 	idle := idleness{}
+	var since, told time.Time // of refusals
 	for k.idleUntilWanted() {
 		n, err := k.take()
 		switch {
 		case errors.Is(err, transports.ErrDisconnected):
 			return
 		case err != nil:
-			k.c.t.once("take", "redis broker refuses to deliver; trying again", "err", err)
+			if since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(told) > tellAgain {
+				told = time.Now()
+				k.c.t.alarm("redis broker refuses to deliver; trying again", "err", err)
+			}
 			k.pause(idle.refused())
+			continue
 		case n > 0:
 			idle = idleness{}
 			signal(k.ready)
 		default:
 			k.wait(&idle)
 		}
+		if !since.IsZero() {
+			k.c.t.warning("redis broker delivers again", "after", time.Since(since).Round(time.Millisecond).String())
+			since, told = time.Time{}, time.Time{}
+		}
 	}
 }
+
+// tellAgain is how often a refusal that lasts is told of.
+const tellAgain = time.Minute
 
 // idleUntilWanted blocks until a take makes sense; false: there will be no more.
 func (k *consumer) idleUntilWanted() bool {

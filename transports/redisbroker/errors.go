@@ -3,6 +3,8 @@ package redisbroker
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 
@@ -27,6 +29,9 @@ const (
 // Replies after which another connection may do better: a demoted or loading server, a killed wait.
 var reconnectPrefixes = []string{"READONLY", "UNBLOCKED", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"}
 
+// Replies of a server that cannot at present and may soon.
+var notNowPrefixes = []string{"OOM", "MISCONF", "NOREPLICAS", "BUSY ", "max number of clients reached"}
+
 // Replies that say we are nobody here. A database that does not exist is, as AMQP has it, a wrong virtual
 // host. HasErrorPrefix cuts the code ERR off.
 var credentialPrefixes = []string{"NOAUTH", "WRONGPASS", "AUTH ", "invalid password", "DB index", "invalid DB index"}
@@ -39,17 +44,25 @@ func fateOf(err error) fate {
 	if !errors.As(err, &reply) {
 		return gone
 	}
-	for _, p := range credentialPrefixes {
-		if redis.HasErrorPrefix(err, p) {
-			return unknown
-		}
-	}
-	for _, p := range reconnectPrefixes {
-		if redis.HasErrorPrefix(err, p) {
-			return gone
-		}
+	switch {
+	case begins(err, credentialPrefixes):
+		return unknown
+	case begins(err, reconnectPrefixes):
+		return gone
 	}
 	return refused
+}
+
+// begins reports whether the reply has one of these codes. Before Redis 7 that of a command in a script stands behind
+// some words about the script: "ERR Error running script (call to f_…): @user_script:1: -READONLY You can't …".
+func begins(err error, prefixes []string) bool {
+	inner := ""
+	if redis.HasErrorPrefix(err, "Error running script") {
+		_, inner, _ = strings.Cut(err.Error(), ": -")
+	}
+	return slices.ContainsFunc(prefixes, func(p string) bool {
+		return redis.HasErrorPrefix(err, p) || inner != "" && strings.HasPrefix(inner, p)
+	})
 }
 
 // outcome turns an error of an operation into the contract's, and breaks the connection when that is
@@ -59,8 +72,20 @@ func (c *conn) outcome(what string, err error) error {
 	case fine:
 		return nil
 	case refused:
+		if begins(err, notNowPrefixes) {
+			return fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrBlocked, err)
+		}
 		return fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrRefused, err)
 	}
+	why := fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrDisconnected, err)
+	c.fail(why)
+	if c.Err() == nil { // Close is under way, and whatever else it does would wait as long, and in vain
+		c.hangUp()
+	}
+	return why
+}
+
+// waitFailed is outcome for what waits on a socket of its own, and ends when Close begins.
+func (c *conn) waitFailed(what string, err error) {
 	c.fail(fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrDisconnected, err))
-	return fmt.Errorf("redisbroker: %s: %w: %v", what, transports.ErrDisconnected, err)
 }

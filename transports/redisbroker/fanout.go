@@ -122,7 +122,7 @@ func (s *subscription) listen() {
 		}
 		var timeout net.Error
 		switch {
-		case err == nil:
+		case err == nil, fateOf(err) == refused: // a reply: there are servers whose full disk forbids PING
 			unanswered = 0
 		case errors.As(err, &timeout) && timeout.Timeout() && unanswered == 0:
 			unanswered++

@@ -89,7 +89,7 @@ func (n *inbox) read() {
 		cancel()
 		switch fateOf(err) {
 		case gone, unknown:
-			_ = n.c.outcome("wait for replies", err)
+			n.c.waitFailed("wait for replies", err)
 			return
 		case refused:
 			n.c.t.warning("replies cannot be read", "queue", n.queue.Name, "err", err)

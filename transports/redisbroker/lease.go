@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
@@ -99,7 +100,15 @@ func (c *conn) renew(ctx context.Context, held []*lease) error {
 			}
 		}
 		c.t.mu.Unlock()
-		if lostNow > 0 {
+		if lostNow == 0 {
+			continue
+		}
+		c.t.mu.Lock()
+		restarted := c.restarted && lostNow == len(chunk)
+		c.t.mu.Unlock()
+		if restarted {
+			c.t.alarm("redis broker has restarted and does not know what it had delivered to us", "count", lostNow)
+		} else {
 			c.t.warning("deliveries are no longer ours: restored by another worker, or the broker lost data", "count", lostNow, "of", len(chunk))
 		}
 	}
@@ -110,8 +119,6 @@ func (c *conn) renew(ctx context.Context, held []*lease) error {
 // goes back untouched, and takes whose answer was lost are looked up and given back likewise.
 func (c *conn) adopt(ctx context.Context) error {
 	c.t.mu.Lock()
-	claims := c.t.unknown
-	c.t.unknown = nil
 	var orphans []*lease
 	for l := range c.t.leases {
 		if l.owner == nil {
@@ -120,9 +127,6 @@ func (c *conn) adopt(ctx context.Context) error {
 		}
 	}
 	c.t.mu.Unlock()
-	if len(orphans) == 0 && len(claims) == 0 {
-		return nil
-	}
 	mine := func(s leaseState) []*lease {
 		return c.leasesOf(func(l *lease) bool { return l.state == s && slices.Contains(orphans, l) })
 	}
@@ -130,18 +134,25 @@ func (c *conn) adopt(ctx context.Context) error {
 	if err == nil {
 		err = c.giveBack(mine(fetched))
 	}
-	for i, cl := range claims {
-		if err == nil {
-			err = c.resolve(ctx, cl)
-		}
-		if err != nil {
-			c.t.mu.Lock()
-			c.t.unknown = append(c.t.unknown, claims[i:]...)
-			c.t.mu.Unlock()
-			break
-		}
+	if err == nil {
+		err = c.lookForClaims(ctx)
 	}
 	return err
+}
+
+// lookForClaims gives back what our unanswered takes have popped, those of other connections of ours included.
+func (c *conn) lookForClaims(ctx context.Context) error {
+	now := time.Now()
+	c.t.mu.Lock()
+	c.t.unknown = slices.DeleteFunc(c.t.unknown, func(cl claim) bool { return now.After(cl.till) })
+	claims := slices.Clone(c.t.unknown)
+	c.t.mu.Unlock()
+	for _, cl := range claims {
+		if err := c.resolve(ctx, cl); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // resolve returns what a take popped whose answer never arrived.
@@ -263,7 +274,7 @@ func (c *conn) move(ctx context.Context, field, expected, push string, text []by
 	if c.plain.Load() {
 		return c.plainMove(ctx, field, expected, push, text, keys)
 	}
-	n, err := moveScript.Run(ctx, c.main, keys, field, expected, push, text, latest).Int()
+	n, err := c.script(ctx, moveScript, keys, field, expected, push, text, latest).Int()
 	return n == 1, err
 }
 
@@ -278,7 +289,7 @@ func (c *conn) renewFields(ctx context.Context, fields []string) ([]bool, error)
 	for _, f := range fields {
 		args = append(args, f)
 	}
-	there, err := renewScript.Run(ctx, c.main, keys, args...).Int64Slice()
+	there, err := c.script(ctx, renewScript, keys, args...).Int64Slice()
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +309,6 @@ func (c *conn) drop(ctx context.Context, field string) (bool, error) {
 	if c.plain.Load() {
 		return c.plainDrop(ctx, keys, field)
 	}
-	n, err := dropScript.Run(ctx, c.main, keys, field).Int()
+	n, err := c.script(ctx, dropScript, keys, field).Int()
 	return n == 1, err
 }

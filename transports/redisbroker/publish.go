@@ -53,12 +53,12 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 	if p.Message.Properties.Priority != nil {
 		priority = *p.Message.Properties.Priority
 	}
-	return c.outcomeIn(ctx, "publish", c.push(ctx, queues, priority, raw))
+	return c.outcomeIn(ctx, "publish", c.push(ctx, queues, priority, raw, p.Linger))
 }
 
 // push sends to each queue's list. Lists of a queue that expires are all given their time again, as
-// Kombu 5.7 does.
-func (c *conn) push(ctx context.Context, queues []string, priority int, raw []byte) error {
+// Kombu 5.7 does; for a reply that lingers it is its own list that goes when nobody comes for it.
+func (c *conn) push(ctx context.Context, queues []string, priority int, raw []byte, linger time.Duration) error {
 	ttls := make([]int64, len(queues))
 	expiring := false
 	c.t.mu.Lock()
@@ -67,13 +67,16 @@ func (c *conn) push(ctx context.Context, queues []string, priority int, raw []by
 		expiring = expiring || ttls[i] > 0
 	}
 	c.t.mu.Unlock()
-	if len(queues) == 1 && !expiring {
+	if len(queues) == 1 && !expiring && linger == 0 {
 		return c.main.LPush(ctx, c.t.set.listFor(queues[0], priority), raw).Err()
 	}
 	_, err := c.main.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for i, q := range queues {
 			tx.LPush(ctx, c.t.set.listFor(q, priority), raw)
-			if ttls[i] > 0 {
+			switch {
+			case linger > 0:
+				tx.PExpire(ctx, c.t.set.listFor(q, priority), linger)
+			case ttls[i] > 0:
 				for _, list := range c.t.set.lists(q) {
 					tx.PExpire(ctx, list, time.Duration(ttls[i])*time.Millisecond)
 				}

@@ -40,6 +40,9 @@ func (c *conn) sweep() error {
 	defer c.ops.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), c.t.set.mutexExpire*2/3)
 	defer cancel()
+	if err := c.lookForClaims(ctx); err != nil {
+		return err
+	}
 	mutex, token := c.t.set.key(c.t.set.mutex), ids.New()
 	err := c.main.SetArgs(ctx, mutex, token, redis.SetArgs{Mode: "NX", TTL: c.t.set.mutexExpire}).Err()
 	if errors.Is(err, redis.Nil) {
@@ -64,7 +67,7 @@ func (c *conn) unlock(mutex, token string) error {
 		}
 		return c.outcome("sweep", c.main.Del(ctx, mutex).Err())
 	}
-	return c.outcome("sweep", unlockScript.Run(ctx, c.main, []string{mutex}, token).Err())
+	return c.outcome("sweep", c.script(ctx, unlockScript, []string{mutex}, token).Err())
 }
 
 // restoreOverdue goes through the index from the newest overdue entry to the oldest, as Python does, so
@@ -137,7 +140,7 @@ func (c *conn) forget(ctx context.Context, field string) error {
 	if c.plain.Load() {
 		return c.outcome("sweep", c.main.ZRem(ctx, keys[1], field).Err())
 	}
-	return c.outcome("sweep", forgetScript.Run(ctx, c.main, keys, field).Err())
+	return c.outcome("sweep", c.script(ctx, forgetScript, keys, field).Err())
 }
 
 // destination is where a stash value goes back to and what is pushed there.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
@@ -14,6 +15,9 @@ import (
 
 // takeMost bounds what one call takes, so that neither the script nor the reply grows without limit.
 const takeMost = 64
+
+// maxClaims bounds the takes that are looked for; each of them has cost a connection.
+const maxClaims = 200
 
 // take pops as many messages as the window has room for into the buffer and says how many.
 func (k *consumer) take() (int, error) {
@@ -41,7 +45,9 @@ func (k *consumer) take() (int, error) {
 	replies, err := k.pop(ctx, keys, names, ttls, base, want)
 	if fateOf(err) == gone || fateOf(err) == unknown {
 		t.mu.Lock()
-		t.unknown = append(t.unknown, claim{base, want}) // before fail, so that no adoption misses it
+		if len(t.unknown) < maxClaims { // before fail, so that no adoption misses it
+			t.unknown = append(t.unknown, claim{base, want, time.Now().Add(claimLife)})
+		}
 		t.mu.Unlock()
 	}
 	if err := k.c.outcome("take", err); err != nil {
@@ -67,7 +73,7 @@ func (k *consumer) pop(ctx context.Context, keys, names []string, ttls []int64, 
 	for _, ms := range ttls {
 		args = append(args, strconv.FormatInt(ms, 10))
 	}
-	return takeScript.Run(ctx, k.c.main, keys, args...).Slice()
+	return k.c.script(ctx, takeScript, keys, args...).Slice()
 }
 
 // unpack makes leases of the script's answer: pairs of list index and text.

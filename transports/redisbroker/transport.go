@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/stalkworker/stalk/internal/redisopt"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -30,6 +28,7 @@ type Transport struct {
 	set     settings
 	opts    *redisopt.Options
 	warning func(msg string, args ...any)
+	alarm   func(msg string, args ...any)
 
 	// mu guards what follows and every field of conns, consumers and leases that says so. Nothing blocks
 	// under it.
@@ -39,6 +38,8 @@ type Transport struct {
 	joined  chan struct{}       // closed and replaced by each Connect
 	leases  map[*lease]struct{} // ours and unsettled
 	unknown []claim             // takes whose answer was never read
+	run     string              // the server's run_id; "" not known
+	written map[string]bool     // bindings that were written: set and member
 	expires map[string]int64    // queues with x-expires, ms
 	fanouts map[string]bool     // exchanges known to be fanout
 	warned  map[string]bool
@@ -47,11 +48,17 @@ type Transport struct {
 	nobodys int    // connections to servers that do not tell who they are
 }
 
-// A claim is a take that may have happened: the fields base1 to baseN.
+// A claim is a take that may have happened: the fields base1 to baseN. It may also happen yet: what was sent over a
+// connection that we gave up is still delivered when a frozen server or a broken path comes back. So it is looked for
+// again until then.
 type claim struct {
 	base string
 	want int
+	till time.Time
 }
+
+// claimLife is how long a claim is looked for. Linux gives a connection up after a quarter of an hour without an answer.
+const claimLife = 16 * time.Minute
 
 var (
 	_ transports.Transport = (*Transport)(nil)
@@ -72,15 +79,20 @@ func New(cfg Config) (*Transport, error) {
 		set:     set,
 		opts:    opts,
 		warning: cfg.Warn,
+		alarm:   cfg.Alarm,
 		conns:   map[*conn]struct{}{},
 		joined:  make(chan struct{}),
 		leases:  map[*lease]struct{}{},
 		expires: map[string]int64{},
 		fanouts: map[string]bool{},
 		warned:  map[string]bool{},
+		written: map[string]bool{},
 	}
 	if t.warning == nil {
 		t.warning = func(string, ...any) {}
+	}
+	if t.alarm == nil {
+		t.alarm = t.warning
 	}
 	fanouts := cfg.Fanouts
 	if fanouts == nil {
@@ -182,28 +194,6 @@ func (t *Transport) once(key, msg string, args ...any) {
 	}
 }
 
-// open makes the first round trip.
-func (c *conn) open(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, c.hangUp) // a cancelled context does not end a read by itself
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, c.t.opts.ConnectTimeout+c.t.opts.SocketTimeout)
-	defer cancel()
-	err := c.pulse.Ping(ctx).Err()
-	if err == nil || redis.HasErrorPrefix(err, "NOPERM") {
-		err = c.readClock(ctx)
-	}
-	if err == nil {
-		err = c.mayRunScripts(ctx)
-	}
-	if err == nil {
-		err = c.readInstance(ctx)
-	}
-	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
-		err = fmt.Errorf("%w: %w", ctx.Err(), err)
-	}
-	return err
-}
-
 // Instance names the server process that the latest Connect has reached.
 func (t *Transport) Instance() string {
 	t.mu.Lock()
@@ -211,29 +201,12 @@ func (t *Transport) Instance() string {
 	return t.last
 }
 
-// readInstance asks the server who it is. A proxy or an ACL may not let it say.
-func (c *conn) readInstance(ctx context.Context) error {
-	info, err := c.main.Info(ctx, "server").Result()
-	for line := range strings.Lines(info) {
-		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "run_id:"); ok {
-			c.instance = id
-		}
-	}
-	if fateOf(err) == refused {
-		return nil
-	}
-	return err
-}
-
-// mayRunScripts finds out whether an ACL forbids scripts, before anything depends on one.
-func (c *conn) mayRunScripts(ctx context.Context) error {
-	err := probeScript.Run(ctx, c.main, nil).Err()
-	if err == nil || !redis.HasErrorPrefix(err, "NOPERM") {
+// joinContext is an error with the end of its context, so that callers may ask for either.
+func joinContext(ctx context.Context, err error) error {
+	if errors.Is(err, ctx.Err()) {
 		return err
 	}
-	c.plain.Store(true)
-	c.t.once("plain", "redis broker forbids scripts: a crash while taking can lose a message", "err", err)
-	return nil
+	return fmt.Errorf("%w: %w", ctx.Err(), err)
 }
 
 const clockEvery = time.Minute

@@ -28,7 +28,7 @@ func grow(d *time.Duration, least, most time.Duration) time.Duration {
 }
 
 func (i *idleness) refused() time.Duration {
-	return grow(&i.back, 250*time.Millisecond, 10*time.Second)
+	return grow(&i.back, 250*time.Millisecond, 2*time.Second)
 }
 
 // wait returns when a take may find something: a list has a message, the queues have changed, a second
@@ -93,7 +93,7 @@ func (k *consumer) blockOn(key string) {
 	defer cancel()
 	err := k.c.block.BLMove(ctx, key, key, "RIGHT", "RIGHT", block).Err()
 	if f := fateOf(err); f == gone || f == unknown {
-		_ = k.c.outcome("wait", err)
+		k.c.waitFailed("wait", err)
 	}
 	k.c.t.mu.Lock()
 	delete(k.inflight, key)
