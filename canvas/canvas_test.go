@@ -406,12 +406,18 @@ func TestNativeDelay(t *testing.T) {
 	env := counted()
 	env.Routes, env.NativeDelay = rt, rt.Quorum()
 	send := mustApply(t, New("a").Countdown(5*time.Second), env).Effects[0].(Send)
-	want := strings.Repeat("0.", 25) + "1.0.1.k"
-	if send.Task.Exchange != "celery_delayed_27" || send.Task.RoutingKey != want || send.Queue != nil {
-		t.Errorf("sent to %q %q, want %q", send.Task.Exchange, send.Task.RoutingKey, want)
+	if send.Delay != 5*time.Second || send.Queue == nil || send.Task.Exchange != "x" || send.Task.RoutingKey != "k" {
+		t.Errorf("sent to %q %q of %+v after %v", send.Task.Exchange, send.Task.RoutingKey, send.Queue, send.Delay)
 	}
-	if send = mustApply(t, New("a"), env).Effects[0].(Send); send.Task.Exchange != "x" || send.Task.RoutingKey != "k" {
-		t.Errorf("without a delay: %q %q", send.Task.Exchange, send.Task.RoutingKey)
+	for name, s := range map[string]Signature{
+		"no eta":                 New("a"),
+		"an eta that has passed": New("a").Countdown(-time.Second),
+		"a direct exchange":      New("a").Countdown(5*time.Second).Set("queue", "made-up"),
+		"no queue":               New("a").Countdown(5*time.Second).Set("exchange", "y").Set("exchange_type", "topic").Set("routing_key", "z"),
+	} {
+		if send = mustApply(t, s, env).Effects[0].(Send); send.Delay != 0 {
+			t.Errorf("%s: a delay of %v", name, send.Delay)
+		}
 	}
 }
 

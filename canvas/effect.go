@@ -1,6 +1,10 @@
 package canvas
 
-import "github.com/stalkworker/stalk/protocol"
+import (
+	"time"
+
+	"github.com/stalkworker/stalk/protocol"
+)
 
 // An Effect is one thing to do. Effects are to be done in order, each safe before the next.
 type Effect interface{ effect() }
@@ -13,6 +17,7 @@ type (
 		Serializer   string         // "": the default
 		Compression  string         // "": the default
 		DeliveryMode int            // 1 transient, 2 persistent, 0: the default
+		Delay        time.Duration  // the broker may keep it so long for Queue (see Env.NativeDelay); 0: not at all
 	}
 
 	// ChordBegin comes before anything of a chord is sent: what an earlier run under that group id left is

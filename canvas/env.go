@@ -35,8 +35,9 @@ type Env struct {
 	NativeChords bool
 	// AllowErrbackOnHeader is task_allow_error_cb_on_chord_header.
 	AllowErrbackOnHeader bool
-	// NativeDelay: a message with an eta goes through RabbitMQ's delay exchanges if its own exchange is not
-	// direct. Celery does so on RabbitMQ when any queue it knows is a quorum queue (Routes.Quorum).
+	// NativeDelay: a message with an eta goes through RabbitMQ's delay exchanges if its own exchange is not direct
+	// and its queue is known (Send.Delay). Celery does so on RabbitMQ when any queue it knows is a quorum queue
+	// (Routes.Quorum).
 	NativeDelay bool
 }
 

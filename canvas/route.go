@@ -26,8 +26,7 @@ type Destination struct {
 	RoutingKey string
 	Queue      *Queue // to be declared before publishing; nil: none
 
-	kind     string // type of the exchange the message was meant for
-	boundKey string // routing key for native delays
+	kind string // type of the exchange the message was meant for
 }
 
 // Routes is where tasks go: task_queues, task_routes and their defaults. It is immutable and safe for
@@ -163,10 +162,10 @@ func (rt *Routes) route(name string, o *protocol.Object) (Destination, *protocol
 			return Destination{}, o, err
 		}
 	}
-	d := Destination{Queue: q, Exchange: exchange, RoutingKey: key, kind: kind, boundKey: key}
+	d := Destination{Queue: q, Exchange: exchange, RoutingKey: key, kind: kind}
 	var inherited Queue
 	if q != nil {
-		inherited, d.boundKey = *q, q.RoutingKey
+		inherited = *q
 	}
 	d.kind = cmp.Or(kind, inherited.ExchangeType, "direct")
 	switch {

@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -272,10 +271,8 @@ func (r *run) sendTask(name, route string, args []protocol.Value, kwargs, opts *
 	send := Send{Task: t, Serializer: p.text("serializer"), Compression: p.text("compression"), Queue: dest.Queue}
 	send.DeliveryMode = deliveryMode(p.pop("delivery_mode"))
 	t.Exchange, t.RoutingKey = dest.Exchange, dest.RoutingKey
-	if r.env.NativeDelay && !t.ETA.IsZero() && dest.kind != "direct" {
-		if wait := int64(t.ETA.Sub(r.env.Now) / time.Second); wait >= 1 {
-			t.Exchange, t.RoutingKey, send.Queue = "celery_delayed_27", delayKey(wait, dest.boundKey), nil
-		}
+	if r.env.NativeDelay && !t.ETA.IsZero() && dest.kind != "direct" && dest.Queue != nil {
+		send.Delay = max(t.ETA.Sub(r.env.Now), 0)
 	}
 	t.CorrelationID = t.ID
 	if p.err != nil && r.err == nil {
@@ -398,13 +395,6 @@ func (d TaskDefaults) under(opts *protocol.Object) *protocol.Object {
 		o.Set("ignore_result", *d.IgnoreResult)
 	}
 	return o
-}
-
-// delayKey is calculate_routing_key of Kombu: the seconds in binary, one digit a level.
-func delayKey(seconds int64, key string) string {
-	seconds = min(seconds, 1<<28-1)
-	digits := fmt.Sprintf("%028b", seconds)
-	return strings.Join(strings.Split(digits, ""), ".") + "." + key
 }
 
 // weigh counts about how many bytes the message will have.

@@ -37,8 +37,9 @@ type Config struct {
 
 	// Attempts is how often a message is tried; 0: 4, as Celery does (task_publish_retry_policy).
 	Attempts int
-	// NativeDelay sends what is to wait through RabbitMQ's delay exchanges, where the workers have set them
-	// up: when a queue of theirs is a quorum queue.
+	// NativeDelay sends what is to wait through RabbitMQ's delay exchanges, which are made if they are missing. A
+	// Python program does so when a queue of its settings is a quorum queue (Routes.Quorum), and its queue is not
+	// bound to a direct exchange.
 	NativeDelay bool
 	Control     ControlConfig // how Broadcast and Cast reach the workers
 	// AllowErrbackOnHeader is task_allow_error_cb_on_chord_header.

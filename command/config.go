@@ -123,6 +123,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	transport, err := broker(c, s, cfg.Node, log)
 	try(err)
 	cfg.Transport = transport
+	cfg.NativeDelay = nativeDelay(append(slices.Clone(cfg.Declared), cfg.Queues...))
 	if transport != nil {
 		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone, Seal: cfg.Encoding.Seal})
 		try(err)
@@ -184,6 +185,7 @@ func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transpo
 		Heartbeat:      s.seconds("broker_heartbeat", 0),
 		ConnectTimeout: s.seconds("broker_connection_timeout", 0),
 		Failover:       s.text("broker_failover_strategy", ""),
+		DelayQueueType: s.text("broker_native_delayed_delivery_queue_type", ""),
 		Node:           node,
 		Logger:         log,
 	})

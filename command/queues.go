@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/stalkworker/stalk/canvas"
@@ -56,6 +57,15 @@ func selected(rt *canvas.Routes, only, except []string) ([]transports.Queue, err
 		return nil, errors.New("-Q, -X: no queue is left to consume")
 	}
 	return out, nil
+}
+
+// nativeDelay reports whether what is to wait goes through RabbitMQ's delay exchanges: as in Celery, when any queue
+// it knows is a quorum queue. On other brokers nothing follows from it.
+func nativeDelay(queues []transports.Queue) bool {
+	return slices.ContainsFunc(queues, func(q transports.Queue) bool {
+		kind, _ := q.Arguments.Get("x-queue-type")
+		return kind == "quorum"
+	})
 }
 
 // declared is a queue of the settings as a transport creates it when it is missing.

@@ -121,7 +121,7 @@ func (s *session) client(results resultbackend.Backend, rt *canvas.Routes) (*cli
 	set := s.settings
 	exclusive := set.maybe("control_queue_exclusive")
 	c, err := client.New(client.Config{
-		Transport: s.transport, Results: results, Routes: rt, Encoding: s.encoding, Attempts: s.addresses,
+		Transport: s.transport, Results: results, Routes: rt, Encoding: s.encoding, Attempts: s.addresses, NativeDelay: rt.Quorum(),
 		Control: client.ControlConfig{
 			Exchange: set.text("control_exchange", ""), Shared: exclusive != nil && !*exclusive,
 			TTL: set.seconds("control_queue_ttl", 0), Expires: set.seconds("control_queue_expires", 0),

@@ -29,6 +29,7 @@ type BrokerOptions struct {
 	Heartbeat      time.Duration  // of RabbitMQ; 0: 10 s
 	ConnectTimeout time.Duration  // 0: 4 s
 	Failover       string         // broker_failover_strategy; "": round-robin
+	DelayQueueType string         // broker_native_delayed_delivery_queue_type; "": quorum
 	Node           string         // shown to RabbitMQ's operators
 	Logger         *slog.Logger   // for what a driver does in the background; nil: discard
 }
@@ -50,7 +51,7 @@ func Broker(url string, o BrokerOptions) (transports.Transport, error) {
 		}
 		return ok(rabbitmq.New(rabbitmq.Config{
 			URL: url, TLS: tls, Heartbeat: o.Heartbeat, ConnectTimeout: o.ConnectTimeout, Name: o.Node,
-			FailoverStrategy: o.Failover, Options: o.Transport,
+			FailoverStrategy: o.Failover, Options: o.Transport, DelayQueueType: o.DelayQueueType,
 			Notify: func(queue string, err error) {
 				if err == nil {
 					log.Info("queue is being consumed again", "queue", queue)

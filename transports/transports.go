@@ -120,6 +120,23 @@ type Publishing struct {
 	// Broadcast: for whoever has subscribed to Exchange, whatever its type. On Redis, where a topic exchange of
 	// this kind is a channel (Celery's events), it goes there and nowhere else.
 	Broadcast bool
+	// Delay: the message is not wanted before a while, which its own eta says too. A broker that can keep it until
+	// then does; any other takes it now, and whoever consumes it waits. nil: it is wanted now.
+	Delay *Delay
+}
+
+// A Delay says how long a message is not wanted, and which queue it is for then.
+type Delay struct {
+	For        time.Duration
+	Queue      Queue
+	RoutingKey string // "": the queue's
+}
+
+// A Delayer is a Conn of a broker that can keep messages for a while.
+type Delayer interface {
+	// PrepareDelay sets up what messages for these queues are kept in, also for other publishers. The error is the
+	// first one; the other queues may be set up all the same.
+	PrepareDelay(ctx context.Context, queues []Queue) error
 }
 
 // A Delivery is one message that is ours until it is settled.

@@ -45,7 +45,7 @@ func envFor(cfg *Config, who publisherID, j *job, now time.Time) *canvas.Env {
 			h, known := cfg.Handlers.Lookup(task)
 			return known && newStyle(h, args, kwargs, immutable)
 		},
-		InheritPriority: cfg.InheritPriority, NativeChords: native, AllowErrbackOnHeader: cfg.HeaderErrbacks,
+		InheritPriority: cfg.InheritPriority, NativeChords: native, NativeDelay: cfg.NativeDelay, AllowErrbackOnHeader: cfg.HeaderErrbacks,
 	}
 }
 

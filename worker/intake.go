@@ -112,6 +112,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	if !in.ready { // once, as Celery
 		in.ready = true
 		in.w.control.awaitMailbox(ctx)
+		in.w.awaitDelays(ctx)
 		log.Info(in.w.cfg.Node + " ready.")
 	}
 

@@ -99,7 +99,7 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 			steps = append([]step{insteadStep{outcome{kind: failed, exception: exc}}}, failureSteps(cfg, who, j, exc, "", now)...)
 			return append(steps, settleSteps(j, ackStep{})...)
 		}
-		steps = append(steps, retriedStep{out}, retryPublish(j, m))
+		steps = append(steps, retriedStep{out}, retryPublish(cfg, j, m, out.eta, now))
 		return append(steps, settleSteps(j, ackStep{})...)
 	case terminated:
 		return planRevoked(cfg, who, j, "terminated", now)
@@ -166,9 +166,11 @@ func settleFailure(cfg *Config, j *job, kind outcomeKind) step {
 
 // retryPublish sends a retry where its task came from: the same exchange and key, or straight to the
 // queue where the address is the queue's own or a stage of native delayed delivery.
-func retryPublish(j *job, m protocol.Message) step {
-	p := transports.Publishing{Exchange: j.task.Exchange, RoutingKey: j.task.RoutingKey, Message: m, Mandatory: true}
-	if p.Exchange == "" && p.RoutingKey == "" || strings.HasPrefix(p.Exchange, "celery_delayed") {
+func retryPublish(cfg *Config, j *job, m protocol.Message, eta, now time.Time) step {
+	p := transports.Publishing{
+		Exchange: j.task.Exchange, RoutingKey: j.task.RoutingKey, Message: m, Mandatory: true, Delay: retryDelay(cfg, j, eta, now),
+	}
+	if p.Exchange == "" && p.RoutingKey == "" || strings.HasPrefix(p.Exchange, delayExchanges) {
 		p.Exchange, p.RoutingKey = "", j.delivery.Queue
 	}
 	return publishStep{publishing: p, fallback: j.delivery.Queue}

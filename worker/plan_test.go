@@ -2,6 +2,7 @@ package worker
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
@@ -22,7 +23,7 @@ func TestRetryGoesWhereItsTaskCameFrom(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			j := &job{task: &protocol.Task{Exchange: tt.exchange, RoutingKey: tt.key}, delivery: &transports.Delivery{Queue: "q"}}
-			p := retryPublish(j, protocol.Message{}).(publishStep)
+			p := retryPublish(&Config{}, j, protocol.Message{}, time.Time{}, time.Now()).(publishStep)
 			if p.publishing.Exchange != tt.wantExchange || p.publishing.RoutingKey != tt.wantQueue || !p.publishing.Mandatory || p.fallback != "q" {
 				t.Errorf("published to %q %q, fallback %q", p.publishing.Exchange, p.publishing.RoutingKey, p.fallback)
 			}

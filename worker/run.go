@@ -148,6 +148,9 @@ func (w *Worker) run(ctx context.Context) error {
 	if w.state != nil {
 		w.roster.linking(func() { w.state.run(linked) })
 	}
+	if w.cfg.NativeDelay {
+		w.roster.linking(func() { w.prepareDelay(linked) })
+	}
 	if w.children != nil {
 		w.children.Warm()
 		defer w.children.Close()

@@ -66,6 +66,7 @@ type Config struct {
 
 	Routes          *canvas.Routes                 // where follow-ups go; nil: their own queue option, else "celery"
 	Tasks           map[string]canvas.TaskDefaults // publishing defaults of tasks that other workers serve; nil: none
+	NativeDelay     bool                           // messages that are to wait go through the broker's delay exchanges, which Run sets up
 	InheritPriority bool                           // task_inherit_parent_priority
 	HeaderErrbacks  bool                           // task_allow_error_cb_on_chord_header
 
@@ -128,6 +129,7 @@ type Worker struct {
 
 	stats  stats
 	ran    atomic.Bool
+	delays once    // the delay exchanges were set up, or could not be
 	stages *stages // towards the end of Run
 }
 
@@ -137,7 +139,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, log: cfg.Logger, stages: newStages()}
+	w := &Worker{cfg: cfg, log: cfg.Logger, stages: newStages(), delays: newOnce()}
 	w.slots = newSlots(cfg.Concurrency)
 	own, err := w.isolate(cfg.Handlers)
 	if err != nil {

@@ -124,6 +124,9 @@ func Publishing(e canvas.Send, otherwise protocol.Encoding, now time.Time) (tran
 			p.ExchangeType, p.ExchangeDurable = cmp.Or(q.ExchangeType, "direct"), true
 		}
 	}
+	if e.Delay > 0 && e.Queue != nil {
+		p.Delay = &transports.Delay{For: e.Delay, Queue: *p.Declare}
+	}
 	// A broadcast is for whoever listens, be it nobody: not taken is not lost.
 	p.Mandatory = p.ExchangeType != "fanout"
 	return p, nil

@@ -31,7 +31,10 @@ type conn struct {
 	ended bool  // done is closed; wg takes no more
 }
 
-var _ transports.Conn = (*conn)(nil)
+var (
+	_ transports.Conn    = (*conn)(nil)
+	_ transports.Delayer = (*conn)(nil)
+)
 
 func (t *Transport) connect(ctx context.Context, a address) (transports.Conn, error) {
 	a = a.withDefaults(t.tls != nil)

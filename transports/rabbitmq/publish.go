@@ -47,10 +47,18 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 			return err
 		}
 	}
-	return c.pub.publish(ctx, outgoing{
+	o := outgoing{
 		exchange: p.Exchange, key: p.RoutingKey, mandatory: p.Mandatory, declare: p.Declare,
 		exchangeType: p.ExchangeType, exchangeDurable: p.ExchangeDurable, message: message,
-	})
+	}
+	if p.Delay != nil {
+		if way, ok := delayed(o, p.Delay); ok {
+			if err := c.pub.delay(ctx, way, p.Delay); !errors.Is(err, transports.ErrRefused) {
+				return err
+			}
+		}
+	}
+	return c.pub.publish(ctx, o)
 }
 
 // A publisher owns the publishing connection.

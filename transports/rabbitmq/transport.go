@@ -36,6 +36,9 @@ type Config struct {
 	Name string
 	// FailoverStrategy is "round-robin" (also for "") or "shuffle".
 	FailoverStrategy string
+	// DelayQueueType is the kind of the queues for delayed messages, where they are made: quorum (also for "") or
+	// classic. Celery's broker_native_delayed_delivery_queue_type.
+	DelayQueueType string
 	// Options are Celery's broker_transport_options. Read: heartbeat, connect_timeout, consumer_timeout (all three in
 	// seconds), login_method,
 	// client_properties (text values). Others are ignored, as they are arguments of another client.
@@ -89,6 +92,11 @@ func New(cfg Config) (*Transport, error) {
 	case "", "round-robin", "shuffle":
 	default:
 		errs = append(errs, fmt.Errorf("rabbitmq: failover strategy %q, want round-robin or shuffle", cfg.FailoverStrategy))
+	}
+	switch cfg.DelayQueueType {
+	case "", "quorum", "classic":
+	default:
+		errs = append(errs, fmt.Errorf("rabbitmq: type %q of the delay queues, want quorum or classic", cfg.DelayQueueType))
 	}
 	if cfg.Heartbeat < 0 || cfg.ConnectTimeout < 0 {
 		errs = append(errs, errors.New("rabbitmq: a negative Heartbeat or ConnectTimeout"))
