@@ -34,6 +34,12 @@ test: .build/testservers
 test-versions: .build/testservers
 	@VERSIONS="$(VERSIONS)" TEST_FLAGS="$(TEST_FLAGS)" scripts/versions.sh
 
+## cluster: a RabbitMQ cluster of three nodes loses each of them, and is upgraded, under load
+.PHONY: cluster
+cluster: .build/testservers
+	@scripts/setup.sh
+	STALK_CLUSTER=1 INTEROP=required .build/testservers -- $(GO) test -race -timeout 15m -v -run TestAClusterLosesItsNodes $(TEST_FLAGS) ./interop_test
+
 ## unit: what runs without servers and Python
 .PHONY: unit
 unit:

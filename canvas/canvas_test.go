@@ -413,7 +413,7 @@ func TestNativeDelay(t *testing.T) {
 		"no eta":                 New("a"),
 		"an eta that has passed": New("a").Countdown(-time.Second),
 		"a direct exchange":      New("a").Countdown(5*time.Second).Set("queue", "made-up"),
-		"no queue":               New("a").Countdown(5*time.Second).Set("exchange", "y").Set("exchange_type", "topic").Set("routing_key", "z"),
+		"an address of its own":  New("a").Countdown(5*time.Second).Set("exchange", "y").Set("exchange_type", "topic").Set("routing_key", "z"),
 	} {
 		if send = mustApply(t, s, env).Effects[0].(Send); send.Delay != 0 {
 			t.Errorf("%s: a delay of %v", name, send.Delay)

@@ -271,7 +271,9 @@ func (r *run) sendTask(name, route string, args []protocol.Value, kwargs, opts *
 	send := Send{Task: t, Serializer: p.text("serializer"), Compression: p.text("compression"), Queue: dest.Queue}
 	send.DeliveryMode = deliveryMode(p.pop("delivery_mode"))
 	t.Exchange, t.RoutingKey = dest.Exchange, dest.RoutingKey
-	if r.env.NativeDelay && !t.ETA.IsZero() && dest.kind != "direct" && dest.Queue != nil {
+	// Only what goes where its queue is bound: the delay exchanges lead nowhere else. (Celery sends the others to the
+	// queue that the routes say, whatever address the call names.)
+	if q := dest.Queue; r.env.NativeDelay && !t.ETA.IsZero() && q != nil && dest.kind != "direct" && dest.Exchange == q.Exchange && dest.RoutingKey == q.RoutingKey {
 		send.Delay = max(t.ETA.Sub(r.env.Now), 0)
 	}
 	t.CorrelationID = t.ID

@@ -32,7 +32,15 @@ type RabbitMQOptions struct {
 	// TLS is shown on a second port, Server.TLSAddr; ClientCA, when given, is whose certificates are demanded there.
 	TLS      *Certificate
 	ClientCA string
+
+	// Of a node of a cluster.
+	mapper int    // port of the port mapper, which is not the node's; 0: it has its own
+	cookie string // "": the node makes one
+	join   string // name of the node to join
 }
+
+// The port in the name keeps two nodes apart that share one port mapper by mistake.
+func nodeName(port int) string { return fmt.Sprintf("stalk%d@localhost", port) }
 
 // A RabbitMQUser may do in "/" what three patterns say: configure, write, read.
 type RabbitMQUser struct{ Name, Password, Configure, Write, Read string }
@@ -53,6 +61,9 @@ func StartRabbitMQWith(ctx context.Context, o RabbitMQOptions) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
+	if o.mapper != 0 {
+		ports[2] = o.mapper
+	}
 	dir, err := os.MkdirTemp("", "stalk-rabbitmq-")
 	if err != nil {
 		return nil, fmt.Errorf("testservers: %w", err)
@@ -68,16 +79,16 @@ func StartRabbitMQWith(ctx context.Context, o RabbitMQOptions) (*Server, error) 
 	}
 	s.env = env
 	s.start = func(ctx context.Context) error {
-		// In the foreground and before the node, which would start one as a daemon that outlives it.
-		p, err := run(dir, epmd, env, "-port", strconv.Itoa(ports[2]), "-address", "127.0.0.1")
-		if err != nil {
-			return err
+		if o.mapper == 0 {
+			p, err := runMapper(ctx, dir, epmd, env, ports[2])
+			if p != nil {
+				s.procs = append(s.procs, p)
+			}
+			if err != nil {
+				return err
+			}
 		}
-		s.procs = append(s.procs, p)
-		if err := poll(ctx, p, func(ctx context.Context) error { return dial(ctx, ports[2]) }); err != nil {
-			return err
-		}
-		p, err = run(dir, server, env)
+		p, err := run(dir, server, env)
 		if err != nil {
 			return err
 		}
@@ -91,6 +102,16 @@ func StartRabbitMQWith(ctx context.Context, o RabbitMQOptions) (*Server, error) 
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// runMapper starts Erlang's port mapper in the foreground. It comes before the node, which would start one as a daemon
+// that outlives it.
+func runMapper(ctx context.Context, dir string, epmd program, env []string, port int) (*process, error) {
+	p, err := run(dir, epmd, env, "-port", strconv.Itoa(port), "-address", "127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	return p, poll(ctx, p, func(ctx context.Context) error { return dial(ctx, port) })
 }
 
 // Ctl runs rabbitmqctl against a RabbitMQ node and returns what it prints. It takes about half a second, seconds on a
@@ -123,8 +144,13 @@ func rabbitEnvironment(dir string, ports []int, o RabbitMQOptions) ([]string, er
 		filepath.Join(dir, "enabled_plugins"): "[].\n",
 		// A small disk is no reason to stop a test broker from taking messages.
 		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 1GB\n" +
-			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n" + o.tls(ports[3]),
+			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n" + o.tls(ports[3]) + o.joining(),
 		filepath.Join(dir, "definitions.json"): definitions,
+	}
+	if o.cookie != "" {
+		if err := os.WriteFile(filepath.Join(dir, ".erlang.cookie"), []byte(o.cookie), 0o400); err != nil {
+			return nil, fmt.Errorf("testservers: %w", err)
+		}
 	}
 	for name, text := range files {
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
@@ -132,8 +158,7 @@ func rabbitEnvironment(dir string, ports []int, o RabbitMQOptions) ([]string, er
 		}
 	}
 	return append(os.Environ(),
-		// The port in the name keeps two nodes apart that share one port mapper by mistake.
-		fmt.Sprintf("RABBITMQ_NODENAME=stalk%d@localhost", ports[0]),
+		"RABBITMQ_NODENAME="+nodeName(ports[0]),
 		"RABBITMQ_NODE_IP_ADDRESS=127.0.0.1",
 		fmt.Sprintf("RABBITMQ_NODE_PORT=%d", ports[0]),
 		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
@@ -151,6 +176,14 @@ func rabbitEnvironment(dir string, ports []int, o RabbitMQOptions) ([]string, er
 		// The script becomes the Erlang machine: one process to signal, whose SIGTERM is an orderly stop.
 		"RUNNING_UNDER_SYSTEMD=1",
 	), nil
+}
+
+// joining are the lines for a node that joins another one when it boots for the first time.
+func (o RabbitMQOptions) joining() string {
+	if o.join == "" {
+		return ""
+	}
+	return "cluster_formation.peer_discovery_backend = classic_config\ncluster_formation.classic_config.nodes.1 = " + o.join + "\n"
 }
 
 // tls are the lines of rabbitmq.conf for the second port.
