@@ -41,6 +41,7 @@ const spying = `
 // delays its retries and follow-ups itself.
 func TestDelayedDeliveryBothWays(t *testing.T) {
 	on(t, func(t *testing.T, _ setup) {
+		since(t, 5, "native delayed delivery")
 		queue := unique("delayed")
 		s := onQuorum(queue)
 		s.stalk(t, queue)
@@ -78,6 +79,7 @@ func TestDelayedDeliveryBothWays(t *testing.T) {
 // TestDelayedMessagesAreBytesOfCelery compares what both workers publish to the delay exchanges for the same retries.
 func TestDelayedMessagesAreBytesOfCelery(t *testing.T) {
 	on(t, func(t *testing.T, _ setup) {
+		since(t, 5, "native delayed delivery")
 		queue := unique("bytes")
 		s := onQuorum(queue)
 		var published [2]json.RawMessage
@@ -112,6 +114,7 @@ func TestDelayedMessagesAreBytesOfCelery(t *testing.T) {
 // it again; and the other way round.
 func TestKombuFindsItsDelayExchanges(t *testing.T) {
 	on(t, func(t *testing.T, _ setup) {
+		since(t, 5, "native delayed delivery")
 		queue := unique("declared")
 		s := onQuorum(queue)
 		w := s.stalk(t, queue)
