@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -274,4 +275,28 @@ func TestCloseEndsADial(t *testing.T) {
 			t.Errorf("Store: %v after %v, want ErrUnavailable at once", err, time.Since(began))
 		}
 	})
+}
+
+// TestAnAlarmIsNotTheRepliesSize: a large reply that is refused for what the broker is short of is kept and sent later, not replaced.
+func TestAnAlarmIsNotTheRepliesSize(t *testing.T) {
+	t.Parallel()
+	broker := membroker.New()
+	broker.Declare("r")
+	b := open(t, rpcresult.Config{Transport: broker})
+	defer b.Close()
+	large := resultbackend.Record{
+		Result:  protocol.Result{TaskID: "t", Status: protocol.Success, Value: strings.Repeat("x", 17<<20)},
+		ReplyTo: protocol.ReplyTo{Queue: "r"},
+	}
+	broker.Fail(membroker.Publish, 1, transports.ErrBlocked)
+	if err := b.Store(t.Context(), large); !errors.Is(err, resultbackend.ErrUnavailable) || errors.Is(err, resultbackend.ErrTooLarge) {
+		t.Errorf("during an alarm: %v, want ErrUnavailable alone", err)
+	}
+	broker.Fail(membroker.Publish, 1, transports.ErrRefused)
+	if err := b.Store(t.Context(), large); !errors.Is(err, resultbackend.ErrTooLarge) {
+		t.Errorf("refused: %v, want ErrTooLarge", err)
+	}
+	if err := b.Store(t.Context(), large); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
 }
