@@ -21,7 +21,10 @@ import (
 //	.j  sorted set, or list when unordered: the parts that were counted
 //	.t  how many tasks the header has grown by      .s  how many it had; without it nothing is complete
 //	.d  set of "task id:score": what was counted (5.7)
-//	.c  the claim: a random token, or "done" (5.7)
+//	.c  the claim to publish the body: a random token, or "done" (5.7)
+//	.go who of us completes the chord: a random token. Python looks at .c alone, and a Python worker that finds a
+//	    claim there acknowledges its part for good: ours shows there only for as long as the body is being published.
+//	    Shown from the beginning, a chord would be lost whose completer is killed and whose part goes to Python next.
 //	    without suffix: the group record of a header with groups in it
 const (
 	partsKey = ".j"
@@ -29,6 +32,7 @@ const (
 	sizeKey  = ".s"
 	knownKey = ".d"
 	claimKey = ".c"
+	ownKey   = ".go"
 )
 
 const (
@@ -41,7 +45,7 @@ const (
 
 // countPart counts one part, and takes the claim when it was the last.
 //
-//	KEYS  .j .t .s .d record .c
+//	KEYS  .j .t .s .d record .c .go
 //	ARGV  1 task id   2 part   3 "1" when ordered   4 score   5 6 seconds to live of the chord's keys and
 //	      of the record, 0 for ever   7 seconds of the claim   8 token   9... how this task's part begins
 //
@@ -80,31 +84,39 @@ if tonumber(ARGV[5]) > 0 then
 end
 local n = redis.call('GET', KEYS[3])
 if not n or size() ~= tonumber(n) + tonumber(redis.call('GET', KEYS[2]) or 0) then return {0, 0} end
-if redis.call('SET', KEYS[6], ARGV[8], 'NX', 'EX', ARGV[7]) then return {1, 0} end
-local left = redis.call('PTTL', KEYS[6])
-if left < 0 then redis.call('EXPIRE', KEYS[6], ARGV[7]) end
+local held = KEYS[6]
+if redis.call('EXISTS', held) == 0 then
+  held = KEYS[7]
+  if redis.call('SET', held, ARGV[8], 'NX', 'EX', ARGV[7]) then return {1, 0} end
+end
+local left = redis.call('PTTL', held)
+if left < 0 then redis.call('EXPIRE', held, ARGV[7]) end
 return {2, left}
 `)
 
-// renewClaim extends our claim, or takes it back while nobody has it and the chord is not over.
+// renewClaim extends our claim, or takes it back while nobody has it and the chord is not over. With "1" it is shown
+// to Python, too.
 //
-//	KEYS .c .s   ARGV token seconds
+//	KEYS .go .c .s   ARGV token seconds show
 var renewClaim = redis.NewScript(`
+local shown = redis.call('GET', KEYS[2])
+if shown and shown ~= ARGV[1] then return 0 end
 local owner = redis.call('GET', KEYS[1])
-if owner == ARGV[1] then return redis.call('EXPIRE', KEYS[1], ARGV[2]) end
-if owner or redis.call('EXISTS', KEYS[2]) == 0 then return 0 end
+if owner and owner ~= ARGV[1] then return 0 end
+if not owner and redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+if ARGV[3] == '1' then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2]) end
 return 1
 `)
 
 // finishChord forgets a chord whose body was published. Saying so twice is no error.
 //
-//	KEYS .c .j .t .s .d   ARGV token seconds
+//	KEYS .c .go .j .t .s .d   ARGV token seconds
 var finishChord = redis.NewScript(`
 local owner = redis.call('GET', KEYS[1])
 if owner == 'done' then return 1 end
-if owner ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if (owner or redis.call('GET', KEYS[2])) ~= ARGV[1] then return 0 end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 redis.call('SET', KEYS[1], 'done', 'EX', ARGV[2])
 return 1
 `)
@@ -112,14 +124,14 @@ return 1
 // failChord makes a chord that was failed incomplete for ever, and releases it. The rest expires, as with
 // Celery. Saying so twice is no error.
 //
-//	KEYS .c .s   ARGV token
+//	KEYS .c .go .s   ARGV token
 var failChord = redis.NewScript(`
-local owner = redis.call('GET', KEYS[1])
+local owner = redis.call('GET', KEYS[1]) or redis.call('GET', KEYS[2])
 if owner ~= ARGV[1] then
-  if owner or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+  if owner or redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
   return 1
 end
-redis.call('DEL', KEYS[1], KEYS[2])
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 return 1
 `)
 
@@ -127,7 +139,7 @@ var _ resultbackend.Chords = (*Backend)(nil)
 
 // Begin forgets that the chord was completed.
 func (b *Backend) Begin(ctx context.Context, groupID string) error {
-	return b.chordError(ctx, b.client.Del(ctx, b.groups+groupID+claimKey).Err())
+	return b.chordError(ctx, b.client.Del(ctx, b.groups+groupID+claimKey, b.groups+groupID+ownKey).Err())
 }
 
 // SaveGroup keeps the shape of the header. Nobody is told: no client waits for it.
@@ -189,7 +201,7 @@ func (b *Backend) Count(ctx context.Context, m resultbackend.Member) (resultback
 	for _, p := range prefixes {
 		args = append(args, p)
 	}
-	answer, err := countPart.Run(ctx, b.client, c.keys(partsKey, grownKey, sizeKey, knownKey, "", claimKey), args...).Int64Slice()
+	answer, err := countPart.Run(ctx, b.client, c.keys(partsKey, grownKey, sizeKey, knownKey, "", claimKey, ownKey), args...).Int64Slice()
 	if err != nil {
 		return resultbackend.Tally{}, b.failed(ctx, err)
 	}

@@ -30,7 +30,7 @@ func chordSuite(t *testing.T, url string, cfg redisresult.Config) {
 		return resultbackendtest.Backend{
 			Backend: b,
 			Away:    p.Refuse,
-			Lapse:   func(group string) { client.Del(t.Context(), chordKey(key, group)+".c") },
+			Lapse:   func(group string) { client.Del(t.Context(), chordKey(key, group)+".c", chordKey(key, group)+".go") },
 		}
 	})
 }

@@ -27,19 +27,24 @@ func (c *claim) keys(suffixes ...string) []string {
 	return keys
 }
 
-// Renew keeps the claim while the body is published.
-func (c *claim) Renew(ctx context.Context) error {
-	return c.run(ctx, renewClaim, c.keys(claimKey, sizeKey), wholeSeconds(max(publishClaim, c.b.claimLife)))
+// Renew keeps the claim while the body is published, and shows it to Python for so long.
+func (c *claim) Renew(ctx context.Context) error { return c.renew(ctx, "1") }
+
+// keep keeps the claim while the header's results are waited for.
+func (c *claim) keep(ctx context.Context) error { return c.renew(ctx, "0") }
+
+func (c *claim) renew(ctx context.Context, show string) error {
+	return c.run(ctx, renewClaim, c.keys(ownKey, claimKey, sizeKey), wholeSeconds(max(publishClaim, c.b.claimLife)), show)
 }
 
 // Finish forgets the chord.
 func (c *claim) Finish(ctx context.Context) error {
-	return c.run(ctx, finishChord, c.keys(claimKey, partsKey, grownKey, sizeKey, knownKey), wholeSeconds(max(doneMark, 2*c.b.claimLife)))
+	return c.run(ctx, finishChord, c.keys(claimKey, ownKey, partsKey, grownKey, sizeKey, knownKey), wholeSeconds(max(doneMark, 2*c.b.claimLife)))
 }
 
 // Fail ends the chord without a body.
 func (c *claim) Fail(ctx context.Context) error {
-	return c.run(ctx, failChord, c.keys(claimKey, sizeKey))
+	return c.run(ctx, failChord, c.keys(claimKey, ownKey, sizeKey))
 }
 
 func (c *claim) run(ctx context.Context, s *redis.Script, keys []string, args ...any) error {
@@ -106,7 +111,7 @@ func (c *claim) join(ctx context.Context, record []byte, parts []string) (result
 		Nested:   max(nestedTimeout, c.b.joinTimeout),
 		Changed: func(ctx context.Context) error {
 			if time.Since(renewed) > c.b.claimLife/3 {
-				if err := c.Renew(ctx); err != nil {
+				if err := c.keep(ctx); err != nil {
 					return err
 				}
 				renewed = time.Now()

@@ -94,7 +94,7 @@ func TestMixedTakeover(t *testing.T) {
 	if m.py.old() {
 		t.Skip("workers before 5.7 have no claim")
 	}
-	for _, g := range []string{"py dies", "go dies"} {
+	for _, g := range []string{"py dies", "go dies", "go publishes"} {
 		m.py.call("start", g, []any{"a", "b"})
 		m.py.call("size", g, 2)
 		m.part("py", g, "a", 0, "A")
@@ -127,19 +127,33 @@ func TestMixedTakeover(t *testing.T) {
 		t.Errorf("python publishes %s again", got)
 	}
 
+	// Killed with the claim: its part goes to a Python worker at once, which acknowledges it whatever it finds. It must
+	// find no claim, or nobody is left to publish the body.
 	tally := m.count("go dies", "b", 1, "B")
 	if tally.State != resultbackend.Claimed {
 		t.Fatalf("Count is %v, want claimed", tally.State)
 	}
-	if got := m.part("py", "go dies", "b", 1, "B"); got != "" {
-		t.Errorf("python publishes %s under our claim", got)
-	}
-	m.client.Del(t.Context(), m.group("go dies")+".c")
 	if got := m.part("py", "go dies", "b", 1, "other"); got != `["A", "B"]` {
 		t.Errorf("after our death python publishes %s", got)
 	}
-	if err := tally.Claim.Renew(t.Context()); err == nil {
-		t.Error("our claim can be renewed after python finished the chord")
+	if err := tally.Claim.Renew(t.Context()); !errors.Is(err, resultbackend.ErrClaimLost) {
+		t.Errorf("our claim can be renewed after python finished the chord: %v", err)
+	}
+
+	tally = m.count("go publishes", "b", 1, "B")
+	if tally.State != resultbackend.Claimed {
+		t.Fatalf("Count is %v, want claimed", tally.State)
+	}
+	must(t, tally.Claim.Renew(t.Context()))
+	if got := m.part("py", "go publishes", "b", 1, "B"); got != "" {
+		t.Errorf("python publishes %s while we do", got)
+	}
+	m.client.Del(t.Context(), m.group("go publishes")+".c")
+	if got := m.part("py", "go publishes", "b", 1, "other"); got != `["A", "B"]` {
+		t.Errorf("after our death python publishes %s", got)
+	}
+	if err := tally.Claim.Finish(t.Context()); err != nil {
+		t.Errorf("our claim, finished after python's: %v", err) // done is done
 	}
 }
 
@@ -369,10 +383,17 @@ func TestMixedStorm(t *testing.T) {
 						continue
 					}
 					h, err := tally.Claim.Results(t.Context())
-					if err != nil || len(h.Values) != size || h.Values[size-1] != fmt.Sprintf("%s-t%d", g, size-1) {
-						t.Errorf("Results of %s = %v, %v", g, h.Values, err)
+					if err == nil {
+						if len(h.Values) != size || h.Values[size-1] != fmt.Sprintf("%s-t%d", g, size-1) {
+							t.Errorf("Results of %s = %v", g, h.Values)
+						}
+						err = tally.Claim.Renew(t.Context())
 					}
-					if err := errors.Join(tally.Claim.Renew(t.Context()), tally.Claim.Finish(t.Context())); err != nil {
+					if errors.Is(err, resultbackend.ErrClaimLost) { // a copy of a part that Python ran was faster
+						again = true
+						continue
+					}
+					if err := errors.Join(err, tally.Claim.Finish(t.Context())); err != nil {
 						t.Error(err)
 					}
 					mu.Lock()
