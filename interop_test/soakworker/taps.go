@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
@@ -19,7 +18,45 @@ type transport struct {
 	p *points
 }
 
+// What the drivers can do besides, each by its kind.
+type (
+	rabbitTransport struct {
+		transport
+		transports.TimeLimiter
+	}
+	redisTransport struct {
+		transport
+		transports.Instancer
+	}
+	rabbitConn struct {
+		conn
+		rabbitOnly
+	}
+	rabbitOnly interface {
+		transports.QueueAdmin
+		transports.StartCounter
+	}
+	redisConn struct {
+		conn
+		redisOnly
+	}
+	redisOnly interface {
+		rabbitOnly
+		transports.BindingLister
+	}
+	rabbitReceipt struct {
+		receipt
+		transports.Parker
+	}
+)
+
 func tapTransport(t transports.Transport, p *points) transports.Transport {
+	if l, ok := t.(transports.TimeLimiter); ok {
+		return faithful(t, transports.Transport(rabbitTransport{transport{t, p}, l}))
+	}
+	if i, ok := t.(transports.Instancer); ok {
+		return faithful(t, transports.Transport(redisTransport{transport{t, p}, i}))
+	}
 	return faithful(t, transports.Transport(transport{t, p}))
 }
 
@@ -36,27 +73,14 @@ type conn struct {
 	p *points
 }
 
-type adminConn struct {
-	conn
-	transports.QueueAdmin
-}
-
-type listerConn struct {
-	adminConn
-	transports.BindingLister
-}
-
 func tapConn(c transports.Conn, p *points) transports.Conn {
-	tapped := conn{c, p}
-	admin, isAdmin := c.(transports.QueueAdmin)
-	lister, isLister := c.(transports.BindingLister)
-	switch {
-	case isAdmin && isLister:
-		return faithful(c, transports.Conn(listerConn{adminConn{tapped, admin}, lister}))
-	case isAdmin:
-		return faithful(c, transports.Conn(adminConn{tapped, admin}))
+	switch k := c.(type) {
+	case redisOnly:
+		return faithful(c, transports.Conn(redisConn{conn{c, p}, k}))
+	case rabbitOnly:
+		return faithful(c, transports.Conn(rabbitConn{conn{c, p}, k}))
 	}
-	return faithful(c, transports.Conn(tapped))
+	return faithful(c, transports.Conn(conn{c, p}))
 }
 
 func (c conn) Publish(ctx context.Context, p transports.Publishing) error {
@@ -85,7 +109,7 @@ func (k consumer) Receive(ctx context.Context) (*transports.Delivery, error) {
 	if err != nil {
 		return d, err
 	}
-	d.Receipt = faithful(d.Receipt, transports.Receipt(receipt{d.Receipt, k.p}))
+	d.Receipt = tapReceipt(d.Receipt, k.p)
 	k.p.pass(popped)
 	return d, nil
 }
@@ -93,6 +117,22 @@ func (k consumer) Receive(ctx context.Context) (*transports.Delivery, error) {
 type receipt struct {
 	transports.Receipt
 	p *points
+}
+
+func tapReceipt(r transports.Receipt, p *points) transports.Receipt {
+	if k, ok := r.(transports.Parker); ok {
+		return faithful(r, transports.Receipt(rabbitReceipt{receipt{r, p}, k}))
+	}
+	return faithful(r, transports.Receipt(receipt{r, p}))
+}
+
+// Return is what transports.Return makes of a driver's own, or of Reject.
+func (r receipt) Return(ctx context.Context) error {
+	err := transports.Return(ctx, r.Receipt)
+	if err == nil {
+		r.p.pass(acked)
+	}
+	return err
 }
 
 func (r receipt) Ack(ctx context.Context) error {
@@ -137,10 +177,17 @@ type replier struct {
 // keeper is a store of the kind of Redis.
 type keeper struct {
 	backend
+	redisStore
+	chords
+}
+
+type redisStore interface {
 	resultbackend.Loader
 	resultbackend.Waiter
 	resultbackend.Forgetter
-	chords
+	resultbackend.ChordLifetimer
+	resultbackend.StartCounter
+	Warnings() []string
 }
 
 func tapBackend(b resultbackend.Backend, p *points) resultbackend.Backend {
@@ -149,12 +196,10 @@ func tapBackend(b resultbackend.Backend, p *points) resultbackend.Backend {
 		return faithful(b, resultbackend.Backend(replier{tapped, r}))
 	}
 	if k, ok := b.(interface {
-		resultbackend.Loader
-		resultbackend.Waiter
-		resultbackend.Forgetter
+		redisStore
 		resultbackend.Chords
 	}); ok {
-		return faithful(b, resultbackend.Backend(keeper{tapped, k, k, k, chords{k, p}}))
+		return faithful(b, resultbackend.Backend(keeper{tapped, k, chords{k, p}}))
 	}
 	return faithful(b, resultbackend.Backend(tapped))
 }
@@ -196,23 +241,16 @@ func (c claim) Fail(ctx context.Context) error {
 
 // faithful returns tapped, which must have every method that the thing behind it has: one that was hidden would
 // make the worker do without, and the soak would test another worker than users have.
-//
-// The worker has no use for what is named in beside.
 func faithful[T any](behind any, tapped T) T {
 	b, t := reflect.TypeOf(behind), reflect.TypeOf(any(tapped))
 	for i := range b.NumMethod() {
 		want := b.Method(i)
-		if slices.Contains(beside, want.Name) {
-			continue
-		}
 		if have, ok := t.MethodByName(want.Name); !ok || !sameSignature(have.Type, want.Type) {
-			panic(fmt.Sprintf("soakworker: %s hides the method %s of %s", t, want.Name, b))
+			panic(fmt.Sprintf("soakworker: %s hides the method %s of %s: add it to the decorator in taps.go", t, want.Name, b))
 		}
 	}
 	return tapped
 }
-
-var beside = []string{"Warnings"}
 
 // sameSignature compares methods, whose first argument is their receiver.
 func sameSignature(a, b reflect.Type) bool {
