@@ -63,6 +63,7 @@ func TestSoak(t *testing.T) {
 		t.Skip("the long form: make soak")
 	}
 	need(t)
+	t.Setenv("SOAK_STRICT", "1")
 	program := filepath.Join(scratch, "soakworker-plain")
 	build := exec.Command("go", "build", "-o", program, "./interop_test/soakworker")
 	build.Dir = root

@@ -9,6 +9,7 @@ import (
 // A decorator that hides what a driver can do panics in faithful. Here it is noticed without a server, at least for
 // what is made without a connection.
 func TestTheDecoratorsHideNothing(t *testing.T) {
+	t.Setenv("SOAK_STRICT", "1")
 	for _, url := range []string{"redis://127.0.0.1:1/0", "amqp://127.0.0.1:1//"} {
 		broker, err := dial.Broker(url, dial.BrokerOptions{})
 		if err != nil {
@@ -35,6 +36,7 @@ type able struct{ plain }
 func (able) Two() {}
 
 func TestFaithfulFindsWhatIsHidden(t *testing.T) {
+	t.Setenv("SOAK_STRICT", "1")
 	defer func() {
 		if recover() == nil {
 			t.Error("a decorator without Two passes")
