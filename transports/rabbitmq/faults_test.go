@@ -98,7 +98,7 @@ func (n node) quick(t *testing.T, timeout time.Duration) {
 func timeout(d time.Duration) func(*Config) { return func(cfg *Config) { cfg.ConsumerTimeout = d } }
 
 func fetchedGoesBack(t *testing.T, n node, s *server) {
-	const limit = 8 * time.Second // most of it is for a machine that is busy: after a third it goes back
+	const limit = 6 * time.Second // most of it is for a machine that is busy: after a third it goes back
 	n.quick(t, limit)
 	var heard recorder
 	c := s.connect(timeout(limit), func(cfg *Config) { cfg.Notify = heard.notify })
@@ -404,6 +404,9 @@ func permissions(t *testing.T, n node, s *server) {
 }
 
 func password(t *testing.T, n node, s *server) {
+	if os.Getenv("STALK_FAULTS") != "long" {
+		t.Skip("only with STALK_FAULTS=long: many calls of rabbitmqctl; TestCredentials looks at the same answers")
+	}
 	n.ctl("add_user", "rotated", "first")
 	defer n.ctl("delete_user", "rotated")
 	n.ctl("set_permissions", "rotated", ".*", ".*", ".*")
