@@ -61,7 +61,11 @@ func (n *link) giveBack(d *amqp.Delivery) {
 // renewed publishes a worn message to its queue as a new one, and reports whether the broker has it. One failure is
 // enough: a broker that does not take one message is not asked for each of a window while the worker stops.
 func (l *lane) renewed(ctx context.Context, d *amqp.Delivery) bool {
-	if !worn(d) || l.full.Load() {
+	most := wornOut
+	if l.limit > 0 {
+		most = min(most, max(1, l.limit-1))
+	}
+	if returnsOf(d) < most || l.full.Load() {
 		return false
 	}
 	err := l.k.conn.resend(ctx, outgoing{key: l.queue.Name, mandatory: true}, d)
