@@ -20,14 +20,23 @@ import (
 // ErrNoMaster: none of the sentinels named a master that may be used.
 var ErrNoMaster = errors.New("redisopt: no sentinel knows a master")
 
-func (o *Options) dial(ctx context.Context, s Server) (net.Conn, error) {
-	addr := s.Addr
+// dial goes to the server, or behind Sentinel to where the master is; master is where it has to be, "" when anywhere.
+func (o *Options) dial(ctx context.Context, s Server, master string) (net.Conn, error) {
 	if o.Sentinel != nil {
-		var err error
-		if addr, err = o.master(ctx); err != nil {
+		addr := master
+		if addr == "" {
+			var err error
+			if addr, err = o.Master(ctx); err != nil {
+				return nil, err
+			}
+		}
+		c, err := dial(ctx, "tcp", addr, s.TLS, o.ConnectTimeout)
+		if err != nil {
 			return nil, err
 		}
+		return groupOf(o.Sentinel).keep(c, addr)
 	}
+	addr := s.Addr
 	return dial(ctx, s.Network, addr, s.TLS, o.ConnectTimeout)
 }
 
@@ -67,11 +76,19 @@ func (o *Options) dialTimeout() time.Duration {
 	return o.ConnectTimeout + o.patience()*time.Duration(len(o.Sentinel.Addrs))
 }
 
-// master asks the sentinels in turn, as redis-py does, and first the one that was believed last: one is believed
-// when the master it names is not down and it knows enough other sentinels.
-func (o *Options) master(ctx context.Context) (string, error) {
+// Master asks the sentinels in turn, as redis-py does, and first the one that was believed last: one is believed
+// when the master it names is not down, it knows enough other sentinels, and it knows of the latest failover that we
+// know of. When the master is not where it was, every socket of this process to the old one is closed. Without
+// sentinels it is "".
+func (o *Options) Master(ctx context.Context) (string, error) {
+	if o.Sentinel == nil {
+		return "", nil
+	}
 	var errs []error
-	first := int(o.Sentinel.believed.Load())
+	g := groupOf(o.Sentinel)
+	g.mu.Lock()
+	first := g.first
+	g.mu.Unlock()
 	for i := range o.Sentinel.Addrs {
 		i = (first + i) % len(o.Sentinel.Addrs)
 		addr := o.Sentinel.Addrs[i]
@@ -89,8 +106,12 @@ func (o *Options) master(ctx context.Context) (string, error) {
 		case others < o.Sentinel.MinOthers:
 			errs = append(errs, fmt.Errorf("sentinel %s: knows %d other sentinels, want %d", addr, others, o.Sentinel.MinOthers))
 		default:
-			o.Sentinel.believed.Store(int32(i))
-			return net.JoinHostPort(state["ip"], state["port"]), nil
+			master := net.JoinHostPort(state["ip"], state["port"])
+			epoch, _ := strconv.ParseInt(state["config-epoch"], 10, 64)
+			if g.believe(i, master, epoch) {
+				return master, nil
+			}
+			errs = append(errs, fmt.Errorf("sentinel %s: has not heard of the latest failover", addr))
 		}
 	}
 	// Hidden: a sentinel's reply is no reply of the server that was to be reached.

@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -76,8 +75,6 @@ type Sentinel struct {
 	Password  string
 	TLS       *tls.Config
 	Timeout   time.Duration // of each; 0: all of them together take at most ConnectTimeout
-
-	believed atomic.Int32 // index in Addrs of the one that named a master last
 }
 
 // Tune is what a user of a client decides for itself. A zero field means the default.
@@ -85,6 +82,9 @@ type Tune struct {
 	PoolSize    int           // 0: 10, or MaxConnections when configured
 	ReadTimeout time.Duration // 0: Options.SocketTimeout
 	Buffer      int           // bytes of each connection's buffer for reading, and of that for writing; 0: 16 KiB
+	// Master is the only one to dial, behind Sentinel; once the master is elsewhere, dialling fails. "" is whichever it
+	// is at the time.
+	Master string
 	// Wrap sees each network connection after it is made; nil: nobody does.
 	Wrap func(net.Conn) net.Conn
 }
@@ -92,7 +92,7 @@ type Tune struct {
 // Client makes a client of server i (modulo their number). It dials on first use, never retries a
 // command by itself, speaks RESP2 and sends neither CLIENT SETINFO nor maintenance subscriptions, all
 // of which some proxies refuse. A context's deadline bounds a command; each has one anyway.
-// Behind Sentinel each dial asks for the master again, so a client survives a failover.
+// Behind Sentinel each dial asks for the master again, unless Tune.Master names it: so a client survives a failover.
 func (o *Options) Client(i int, t Tune) *redis.Client {
 	s := o.Servers[i%len(o.Servers)]
 	return redis.NewClient(&redis.Options{
@@ -101,7 +101,7 @@ func (o *Options) Client(i int, t Tune) *redis.Client {
 		Addr:                       cmp.Or(s.Addr, "sentinel"),
 		ClientName:                 o.ClientName,
 		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			c, err := o.dial(ctx, s)
+			c, err := o.dial(ctx, s, t.Master)
 			if err == nil && t.Wrap != nil {
 				c = t.Wrap(c)
 			}

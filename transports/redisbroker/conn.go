@@ -54,18 +54,18 @@ type conn struct {
 
 var _ transports.Conn = (*conn)(nil)
 
-func newConn(t *Transport, server int) *conn {
+func newConn(t *Transport, server int, master string) *conn {
 	c := &conn{
 		t:         t,
-		main:      t.opts.Client(server, redisopt.Tune{PoolSize: mainPool}),
-		block:     t.opts.Client(server, redisopt.Tune{PoolSize: blockPool, Buffer: smallBuffer}),
+		main:      t.opts.Client(server, redisopt.Tune{PoolSize: mainPool, Master: master}),
+		block:     t.opts.Client(server, redisopt.Tune{PoolSize: blockPool, Buffer: smallBuffer, Master: master}),
 		done:      make(chan struct{}),
 		consumers: map[*consumer]struct{}{},
 		subs:      map[*subscription]struct{}{},
 		declared:  map[string]bool{},
 	}
 	// Only one is used. A pool of one would begin to dial by itself after a failure, and go on for a while.
-	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 2, Buffer: smallBuffer, Wrap: func(n net.Conn) net.Conn {
+	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 2, Buffer: smallBuffer, Master: master, Wrap: func(n net.Conn) net.Conn {
 		c.dials.Add(1)
 		return n
 	}})
@@ -220,7 +220,12 @@ func (c *conn) watch() {
 			return
 		case <-tick.C:
 		}
+		// What is written to a master that was replaced is lost, and it may live on for long: it is left as soon as the
+		// sentinels say so. When none of them answers there is nothing to learn.
 		ctx, cancel := context.WithTimeout(context.Background(), blockGrace)
+		_, _ = c.t.opts.Master(ctx)
+		cancel()
+		ctx, cancel = context.WithTimeout(context.Background(), blockGrace)
 		err := c.pulse.Ping(ctx).Err()
 		if err == nil && time.Since(clock) >= clockEvery {
 			clock, err = time.Now(), c.readClock(ctx)

@@ -129,8 +129,14 @@ func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
 	t.mu.Lock()
 	at := t.next
 	t.mu.Unlock()
-	c := newConn(t, at)
-	if err := c.open(ctx); err != nil {
+	// All sockets of a connection lead to one server: a message taken from the old master must not be acknowledged at
+	// the new one.
+	master, err := t.opts.Master(ctx)
+	c := newConn(t, at, master)
+	if err == nil {
+		err = c.open(ctx)
+	}
+	if err != nil {
 		c.hangUp()
 		t.mu.Lock()
 		if t.next == at {
