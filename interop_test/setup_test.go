@@ -50,7 +50,7 @@ func (s setup) withClient(name string, value any) setup {
 // RabbitMQ they do so at once.
 func (s setup) rescuing() setup {
 	return s.with("broker_transport_options", map[string]any{
-		"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1,
+		"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1, "unacked_mutex_expire": 5,
 	}).with("task_acks_late", true)
 }
 

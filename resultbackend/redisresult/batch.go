@@ -1,7 +1,9 @@
 package redisresult
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -15,6 +17,8 @@ const (
 	batchBytes = 1 << 20
 	lanes      = 2 // batches on their way at once
 )
+
+var errNoAnswer = errors.New("no answer to the script")
 
 // A batcher runs the store script for many tasks at once: what callers want while a batch is on its way
 // travels together in the next one. It never waits for more to come, so a lone caller pays nothing.
@@ -117,8 +121,14 @@ func (b *batcher) pipeline(ctx context.Context, batch []*call, run func(context.
 	for i, c := range batch {
 		cmds[i] = run(ctx, p, []string{c.key}, c.args...)
 	}
-	_, _ = p.Exec(ctx) // each command tells its own error
+	_, err := p.Exec(ctx)
 	for i, c := range batch {
 		c.answer, c.err = cmds[i].Result()
+		// Each command tells its own error, but for that of a connection that was not even granted: refused by the server
+		// (another password, too many clients), it is told by Exec alone, and the command looks as if nil were its answer.
+		// The script never answers nil.
+		if c.err == nil && c.answer == nil {
+			c.err = cmp.Or(err, errNoAnswer)
+		}
 	}
 }
