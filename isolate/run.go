@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
@@ -35,6 +36,7 @@ const requestsMax = 16
 
 // begin makes a call the current run. end ends its context.
 func (s *server) begin(c call) (r *run, ctx context.Context, end func()) {
+	s.idle.Stop()
 	r = &run{server: s, call: c, waiting: map[int64]chan *protocol.Object{}, room: make(chan struct{}, requestsMax)}
 	ctx, r.cancel = context.WithCancelCause(context.Background())
 	timed := context.CancelFunc(func() {})
@@ -81,13 +83,20 @@ func (s *server) finish(r *run, out *protocol.Object) {
 		// Too large to cross: the task fails with that. Or the worker is gone, which listen notices.
 		_ = s.wire.send(frameResult, protocol.ObjectOf(number, peak, protocol.Member{Key: "err", Value: packError(protocol.EncodeErr(err), handlers.Options{})}))
 	}
-	if n, ok := residentMemory("self"); ok && n > tidyFrom {
-		debug.FreeOSMemory() // an idle child keeps what it will need, not what its largest task needed
-	}
+	s.idle.Reset(idleWait)
 }
 
-// tidyFrom is the resident size from which a child gives memory back to the system after a task.
-const tidyFrom = 64 << 20
+const (
+	idleWait = time.Second // a child without a task for so long is idle
+	tidyFrom = 64 << 20    // resident bytes from which it then gives memory back to the system
+)
+
+// tidy lets an idle child keep what it will need, not what its largest task needed.
+func tidy() {
+	if n, ok := residentMemory("self"); ok && n > tidyFrom {
+		debug.FreeOSMemory()
+	}
+}
 
 // handle calls the handler and packs what came of it. Nothing that the handler's author wrote gets around that, but the
 // end of the process.

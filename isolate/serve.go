@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
@@ -82,7 +83,7 @@ func serve(build func(note string) (*handlers.Registry, error)) error {
 		}
 		closeOnExec(f) // what a handler starts must not hold our pipes open
 	}
-	s := &server{wire: &wire{w: out}, runs: make(chan call, 1), signals: holdSignals(), limit: debug.SetMemoryLimit(-1)}
+	s := &server{wire: &wire{w: out}, runs: make(chan call, 1), signals: holdSignals(), limit: debug.SetMemoryLimit(-1), idle: time.AfterFunc(idleWait, tidy)}
 	offerToKiller()
 	var failed string
 	if spoken != version {
@@ -131,6 +132,7 @@ type server struct {
 	reg     *handlers.Registry
 	runs    chan call // capacity 1: the worker sends the next one after a result
 	signals chan os.Signal
+	idle    *time.Timer
 	limit   int64 // the memory limit of a run that has none of its own
 
 	mu  sync.Mutex

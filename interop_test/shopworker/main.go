@@ -30,7 +30,7 @@ type place struct {
 }
 
 func main() {
-	command.Program{Control: controlCommands(), Handlers: append(append(diffTasks(), poisonTasks()...),
+	command.Program{Control: controlCommands(), Handlers: append(append(append(diffTasks(), poisonTasks()...), boxTasks()...),
 		handlers.Func("shop.pay", func(_ context.Context, in order) (bool, error) {
 			return false, exception("shop.errors", "PaymentDeclined", in)
 		}),

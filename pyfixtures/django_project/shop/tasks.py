@@ -4,6 +4,8 @@ A stub gives the name and the parameters; its body never runs, because its queue
 With STALK_SERVE_DEMO=1 the bodies do run: then a Python worker can take over what Stalk left.
 """
 import builtins
+import os
+import signal
 import time
 
 from celery import shared_task
@@ -132,3 +134,48 @@ def variants(source, variants):
 def total(numbers):
     """One of Python's own: stays on Python's queue."""
     return sum(numbers)
+
+
+def _box(self, how, path=None):
+    """What no process survives; Stalk runs it isolated."""
+    _go()
+    if path:
+        if os.path.exists(path):
+            return "second"
+        open(path, "w").close()
+    if how == "exit":
+        os._exit(3)
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "deaf":
+        self.update_state(state="PROGRESS", meta=os.getpid())
+        while True:
+            time.sleep(3600)
+    if how == "progress":
+        for i in range(3):
+            self.update_state(state="PROGRESS", meta={"done": i})
+    if how == "spawn":
+        return add.apply_async((20, 22), queue=self.request.delivery_info["routing_key"]).id
+    if how == "retry":
+        if self.request.retries < 2:
+            raise self.retry(exc=RuntimeError("not yet"), countdown=0)
+        return "third"
+    if how == "soft":
+        while True:
+            time.sleep(0.1)
+    return how
+
+
+@shared_task(name="shop.box", bind=True, acks_late=True)
+def box(self, how, path=None):
+    return _box(self, how, path)
+
+
+@shared_task(name="shop.box.requeued", bind=True, acks_late=True, reject_on_worker_lost=True)
+def box_requeued(self, how, path=None):
+    return _box(self, how, path)
+
+
+@shared_task(name="shop.box.retried", bind=True, acks_late=True, retry_on_worker_lost=True, default_retry_delay=1, max_retries=1)
+def box_retried(self, how, path=None):
+    return _box(self, how, path)
