@@ -31,7 +31,7 @@ func TestChordSettings(t *testing.T) {
 			server := miniredis.RunT(t)
 			s := settingsOf(t, fmt.Sprintf("{result_backend: 'redis://%s/0', %s}", server.Addr(), tt.settings))
 			c := cli.NewContext(nil, flag.NewFlagSet("worker", flag.ContinueOnError), nil)
-			b, err := results(c, s, nil, protocol.Encoding{})
+			b, err := results(c, s, nil, protocol.Encoding{}, 0)
 			if err != nil || len(s.errs) > 0 {
 				t.Fatalf("results: %v, %v", err, s.errs)
 			}

@@ -57,6 +57,11 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 		try(fmt.Errorf("--max-deliveries %d: want 1 to 1000000", cfg.Deliveries))
 	}
 
+	cfg.Limits, err = messageLimits(c)
+	try(err)
+	most, err := resultLimit(c)
+	try(err)
+
 	cfg.SoftLimit = s.seconds("task_soft_time_limit", 0)
 	if isSet(c, "soft-time-limit") {
 		cfg.SoftLimit, err = flagSeconds(c, "soft-time-limit")
@@ -125,7 +130,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.Transport = transport
 	cfg.NativeDelay = nativeDelay(append(slices.Clone(cfg.Declared), cfg.Queues...))
 	if transport != nil {
-		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone, Seal: cfg.Encoding.Seal})
+		cfg.Results, err = results(c, s, transport, protocol.Encoding{Serializer: s.text("result_serializer", ""), Zone: zone, Seal: cfg.Encoding.Seal}, most)
 		try(err)
 		if b, ok := cfg.Results.(interface{ Warnings() []string }); ok {
 			for _, text := range b.Warnings() {
@@ -192,7 +197,7 @@ func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transpo
 }
 
 // results is the backend of --result-backend, CELERY_RESULT_BACKEND or result_backend; nil when there is none.
-func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Encoding) (resultbackend.Backend, error) {
+func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Encoding, most int) (resultbackend.Backend, error) {
 	url := s.text("result_backend", "")
 	if u, ok := given(c, "result-backend"); ok {
 		url = u
@@ -214,6 +219,7 @@ func results(c *cli.Context, s *settings, t transports.Transport, e protocol.Enc
 		Persistent:     s.flag("result_persistent", false),
 		Encoding:       e,
 		Broker:         t,
+		Most:           most,
 	})
 }
 

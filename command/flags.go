@@ -62,6 +62,7 @@ func workerFlags() []cli.Flag {
 		&cli.StringFlag{Name: "media-root", Usage: "add the stock image tasks on this `FOLDER`"},
 		&cli.BoolFlag{Name: "images-in-process", Usage: "run the image tasks in the worker's own process, not in child processes"},
 	}
+	flags = append(flags, limitFlags()...)
 	flags = append(flags, httpFlags()...)
 	for _, m := range meaningless() {
 		flags = append(flags, m.flag)
@@ -73,7 +74,7 @@ func workerFlags() []cli.Flag {
 }
 
 // ownFlags are the flags of the worker that Celery does not have. In the environment they are STALK_<FLAG>.
-var ownFlags = []string{"log-json", "grace", "max-deliveries", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "images-in-process", "http", "http-public", "pprof", "live", "config", "config-namespace"}
+var ownFlags = []string{"log-json", "grace", "max-deliveries", "max-body", "max-values", "max-depth", "max-result", "remote-control", "serve", "alias", "demo", "memory-budget", "media-root", "images-in-process", "http", "http-public", "pprof", "live", "config", "config-namespace"}
 
 type meaninglessFlag struct {
 	flag cli.Flag

@@ -38,7 +38,7 @@ func runResult(s *session) (err error) {
 	default:
 		return wrongly("result takes one id, got also %q", s.c.Args().Get(1))
 	}
-	backend, err := results(s.c, s.settings, s.transport, protocol.Encoding{Serializer: s.settings.text("result_serializer", ""), Seal: s.encoding.Seal})
+	backend, err := results(s.c, s.settings, s.transport, protocol.Encoding{Serializer: s.settings.text("result_serializer", ""), Seal: s.encoding.Seal}, 0)
 	if err != nil {
 		return usageError{err}
 	}

@@ -94,6 +94,7 @@ type ResultOptions struct {
 	Persistent     bool                 // result_persistent, of rpc
 	Encoding       protocol.Encoding    // result_serializer, result_compression and timezone
 	Broker         transports.Transport // where rpc sends its replies
+	Most           int                  // bytes of a stored result; 0: 128 MiB
 }
 
 // Results returns the backend of a result URL; nil, without error, for "" and "disabled://".
@@ -107,7 +108,7 @@ func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
 	case "redis", "rediss", "redis+socket", "sentinel":
 		b, err := redisresult.New(redisresult.Config{
 			URL: url, Options: o.Transport, TLS: o.SSL, Expires: o.Expires, FailureExpires: o.FailureExpires,
-			ChordExpires: o.ChordExpires, JoinTimeout: o.JoinTimeout, Encoding: o.Encoding,
+			ChordExpires: o.ChordExpires, JoinTimeout: o.JoinTimeout, Encoding: o.Encoding, Most: o.Most,
 		})
 		if err != nil {
 			return nil, err
@@ -117,7 +118,7 @@ func Results(url string, o ResultOptions) (resultbackend.Backend, error) {
 		if o.Broker == nil {
 			return nil, fmt.Errorf("dial: rpc:// needs a broker to send its replies through")
 		}
-		cfg := rpcresult.Config{Transport: o.Broker, Persistent: o.Persistent, Encoding: o.Encoding}
+		cfg := rpcresult.Config{Transport: o.Broker, Persistent: o.Persistent, Encoding: o.Encoding, Most: o.Most}
 		if o.Expires != nil && *o.Expires > 0 {
 			cfg.Expires = *o.Expires
 		}

@@ -19,6 +19,9 @@ func (d *decoder) body() (Value, error) {
 			return nil, partError("body", err)
 		}
 	}
+	if most := d.options.Limits.inflated(); len(data) > most {
+		return nil, &DecodeError{Part: "body", Err: fmt.Errorf("is of %d bytes, at most %d are read: %w", len(data), most, ErrTooLarge)}
+	}
 	content := d.message.Properties.ContentType
 	if err := d.accepts(content); err != nil {
 		return nil, &DecodeError{Part: "properties.content_type", Err: err}

@@ -31,7 +31,7 @@ type Properties struct {
 
 // Limits bound what reading one message may cost. A zero field means its default.
 type Limits struct {
-	Inflated int // bytes after decompression; 0: 128 MiB
+	Inflated int // bytes of a body, after decompression; 0: 128 MiB
 	Depth    int // nesting of values; 0: 400, what a Celery worker survives
 	Values   int // values in one document, a list or an object counting four; 0: 5,000,000
 

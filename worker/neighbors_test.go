@@ -436,14 +436,20 @@ func TestSettingsOfNeighborsAreCompared(t *testing.T) {
 		{"the kind", `{"result_backend": "rpc://"}`, `{"result_backend": "django-db"}`, []string{"result_backend is 'rpc://' here and 'django-db' there"}},
 		{"none here", `{"result_backend": "disabled://"}`, `{"result_backend": "sentinel://a/0;sentinel://b/0"}`, []string{"result_backend is"}},
 		{"one kind in two spellings", `{"result_backend": "rpc://"}`, `{"result_backend": "amqp://x"}`, nil},
-		{"prefix and order", `{` + common + `, "result_backend_transport_options": {"global_keyprefix": "********"}}`, `{` + common + `, "result_backend_transport_options": {"result_chord_ordered": false}}`,
-			[]string{"result_backend_transport_options.global_keyprefix is '********' here and None there", "result_backend_transport_options.result_chord_ordered is None here and False there"}},
+		{
+			"prefix and order", `{` + common + `, "result_backend_transport_options": {"global_keyprefix": "********"}}`, `{` + common + `, "result_backend_transport_options": {"result_chord_ordered": false}}`,
+			[]string{"result_backend_transport_options.global_keyprefix is '********' here and None there", "result_backend_transport_options.result_chord_ordered is None here and False there"},
+		},
 		{"the lifetime", `{` + common + `, "result_expires": null}`, `{` + common + `}`, []string{"result_expires is None here and '1 day, 0:00:00' there"}},
 		{"less than a day", `{` + common + `, "result_expires": 5400}`, `{` + common + `, "result_expires": "1:30:00"}`, nil},
-		{"serializers", `{"result_serializer": "json", "task_serializer": "msgpack", "accept_content": ["msgpack"]}`, `{"result_serializer": "pickle", "task_serializer": "json", "accept_content": ["json", "yaml"]}`,
-			[]string{"result_serializer is 'json' here and 'pickle' there", "accept_content against task_serializer is ['msgpack'] here and 'json' there", "task_serializer against accept_content is 'msgpack' here and ['json', 'yaml'] there"}},
-		{"the transport", `{"broker_transport_options": {"visibility_timeout": 60, "priority_steps": [0, 5]}}`, `{"broker_transport_options": {"sep": ":", "global_keyprefix": "********"}}`,
-			[]string{"broker_transport_options.global_keyprefix", "broker_transport_options.visibility_timeout is 60 here and None there", "broker_transport_options.sep", "broker_transport_options.priority_steps"}},
+		{
+			"serializers", `{"result_serializer": "json", "task_serializer": "msgpack", "accept_content": ["msgpack"]}`, `{"result_serializer": "pickle", "task_serializer": "json", "accept_content": ["json", "yaml"]}`,
+			[]string{"result_serializer is 'json' here and 'pickle' there", "accept_content against task_serializer is ['msgpack'] here and 'json' there", "task_serializer against accept_content is 'msgpack' here and ['json', 'yaml'] there"},
+		},
+		{
+			"the transport", `{"broker_transport_options": {"visibility_timeout": 60, "priority_steps": [0, 5]}}`, `{"broker_transport_options": {"sep": ":", "global_keyprefix": "********"}}`,
+			[]string{"broker_transport_options.global_keyprefix", "broker_transport_options.visibility_timeout is 60 here and None there", "broker_transport_options.sep", "broker_transport_options.priority_steps"},
+		},
 		{"nonsense", `{` + common + `}`, `{` + common + `, "accept_content": 5, "task_serializer": [], "broker_transport_options": "x", "result_backend_transport_options": null, "result_expires": "soon"}`, []string{"result_expires is"}},
 	} {
 		got := disagreements(object(tt.ours), object(tt.theirs))

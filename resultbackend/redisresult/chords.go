@@ -149,7 +149,7 @@ func (b *Backend) SaveGroup(ctx context.Context, groupID string, tuple protocol.
 		return err
 	}
 	if len(data) > b.maxValue {
-		return fmt.Errorf("redisresult: group record of %d bytes, Redis holds %d: %w", len(data), b.maxValue, resultbackend.ErrTooLarge)
+		return fmt.Errorf("redisresult: group record of %d bytes, at most %d are stored: %w", len(data), b.maxValue, resultbackend.ErrTooLarge)
 	}
 	return b.chordError(ctx, b.client.Set(ctx, b.groups+groupID, data, b.ChordLifetime()).Err())
 }
@@ -182,7 +182,7 @@ func (b *Backend) Count(ctx context.Context, m resultbackend.Member) (resultback
 		return resultbackend.Tally{}, err
 	}
 	if len(part) > b.maxValue {
-		return resultbackend.Tally{}, fmt.Errorf("redisresult: chord part of %d bytes, Redis holds %d: %w", len(part), b.maxValue, resultbackend.ErrTooLarge)
+		return resultbackend.Tally{}, fmt.Errorf("redisresult: chord part of %d bytes, at most %d are stored: %w", len(part), b.maxValue, resultbackend.ErrTooLarge)
 	}
 	score, err := chordScore(m.Index)
 	if err != nil {

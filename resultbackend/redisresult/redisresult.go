@@ -19,8 +19,8 @@ import (
 // DefaultExpires is Celery's result_expires when it is not set.
 const DefaultExpires = 24 * time.Hour
 
-// maxValue is what a Redis string holds.
-const maxValue = 512 << 20
+// defaultMost is Config.Most when it is not set. A Redis string holds 512 MiB.
+const defaultMost = 128 << 20
 
 // A Config says where and how. URL is required.
 type Config struct {
@@ -38,6 +38,7 @@ type Config struct {
 
 	Encoding protocol.Encoding // result_serializer, result_compression, the zone of date_done
 	Limits   protocol.Limits   // what reading a record may cost
+	Most     int               // bytes of a record; more is ErrTooLarge; 0: 128 MiB
 }
 
 // A Backend is the store. It is safe for concurrent use; New makes one.
@@ -120,7 +121,7 @@ func New(cfg Config) (*Backend, error) {
 		failures: failures,
 		encoding: cfg.Encoding,
 		limits:   cfg.Limits,
-		maxValue: maxValue,
+		maxValue: cmp.Or(cfg.Most, defaultMost),
 
 		groups:       prefix + "celery-taskset-meta-",
 		chordExpires: chordExpires,

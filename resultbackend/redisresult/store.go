@@ -66,7 +66,7 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 		return err
 	}
 	if len(doc) > b.maxValue {
-		return fmt.Errorf("redisresult: result of %d bytes, Redis holds %d: %w", len(doc), b.maxValue, resultbackend.ErrTooLarge)
+		return fmt.Errorf("redisresult: result of %d bytes, at most %d are stored: %w", len(doc), b.maxValue, resultbackend.ErrTooLarge)
 	}
 	w := write{Record: r, key: b.prefix + r.Result.TaskID, doc: doc, ttl: b.expires}
 	if r.Result.Status == protocol.Failure {

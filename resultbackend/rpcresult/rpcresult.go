@@ -21,11 +21,9 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// The sizes of a message that brokers are known to refuse: RabbitMQ takes none beyond 512 MiB however it
-// is configured, and beyond 16 MiB (its smallest default) a refusal is taken for the size's.
 const (
-	maxBody     = 512 << 20
-	suspectBody = 16 << 20
+	defaultMost = 128 << 20 // Config.Most when it is not set; RabbitMQ takes nothing beyond 512 MiB however it is configured
+	suspectBody = 16 << 20  // beyond its smallest default a refusal is taken for the size's
 )
 
 // DefaultExpires is Celery's result_expires when it is not set.
@@ -40,6 +38,7 @@ type Config struct {
 	// Encoding: result_serializer and the zone of date_done. Its Compression is not looked at: Celery never
 	// compresses a reply.
 	Encoding protocol.Encoding
+	Most     int // bytes of a reply; more is ErrTooLarge; 0: 128 MiB
 }
 
 // A Backend sends results. It is safe for concurrent use; New makes one.
@@ -47,6 +46,7 @@ type Backend struct {
 	encoding                     protocol.Encoding
 	contentType, contentEncoding string
 	mode                         uint8
+	most                         int // bytes of a reply
 
 	line    *redial.Line
 	replies *replies
@@ -75,6 +75,7 @@ func New(cfg Config) (*Backend, error) {
 		contentType:     contentType,
 		contentEncoding: contentEncoding,
 		mode:            1,
+		most:            cmp.Or(cfg.Most, defaultMost),
 		line:            redial.New(cfg.Transport),
 		replies:         newReplies(cfg.Transport, cmp.Or(cfg.Expires, DefaultExpires), cfg.Encoding),
 	}
@@ -100,8 +101,8 @@ func (b *Backend) Store(ctx context.Context, r resultbackend.Record) error {
 	if err != nil {
 		return err
 	}
-	if len(body) > maxBody {
-		return fmt.Errorf("rpcresult: reply of %d bytes: %w", len(body), resultbackend.ErrTooLarge)
+	if len(body) > b.most {
+		return fmt.Errorf("rpcresult: reply of %d bytes, at most %d are sent: %w", len(body), b.most, resultbackend.ErrTooLarge)
 	}
 	conn, err := b.line.Conn(ctx)
 	if err != nil {
