@@ -91,8 +91,8 @@ func TestIsolatedTasksEndAsInAPreforkPool(t *testing.T) {
 		p.runFor(4*time.Minute, `
 			got, want = situations(ours), situations(theirs)
 			assert not ERRORS, ERRORS
-			# The exception of Celery's event is billiard's wrapper, which nobody wants to see.
-			assert want.pop("told") == ["ExceptionWithTraceback()"], want
+			# The exception of Celery's event is billiard's wrapper, ExceptionWithTraceback(), in which nobody sees what it was.
+			want.pop("told")
 			assert got.pop("told") == ["WorkerLostError('Worker exited prematurely: exitcode 3 Job: N.')"], got
 			differ = ["%s:\n  Stalk  %r\n  Celery %r" % (k, got.get(k), want.get(k)) for k in got | want if got.get(k) != want.get(k)]
 			assert not differ, "\n".join(differ)
