@@ -42,6 +42,10 @@ func TestSettingsDocTellsTheTruth(t *testing.T) {
 	if _, err := workerConfig(c, s, reg, newLog(&bytes.Buffer{}, 0)); err != nil {
 		t.Fatal(err)
 	}
+	s.values["task_serializer"] = "auth" // only then are keys looked for
+	if _, err := keyring(s); err == nil {
+		t.Error("signed messages without keys")
+	}
 	text, err := os.ReadFile("../docs/settings.md")
 	if err != nil {
 		t.Fatal(err)

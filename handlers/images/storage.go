@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 )
@@ -27,6 +28,9 @@ func openStorage(root string) (storage, error) {
 
 func (s storage) Close() { s.root.Close() }
 
+// address is the beginning of a URL. A folder could have such a name, and never has.
+var address = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*://`)
+
 // clean checks a storage name by its letters alone and returns its one spelling. What symbolic links do is
 // the business of os.Root.
 func clean(name string) (string, error) {
@@ -37,6 +41,8 @@ func clean(name string) (string, error) {
 		return "", suspicious(strings.ReplaceAll(name, "\x00", "\\x00"), "the name holds a NUL")
 	case strings.HasPrefix(name, "/"):
 		return "", suspicious(name, "the name is absolute")
+	case address.MatchString(name):
+		return "", valueError("%.200q is an address, not the name of a file below the media root: nothing is fetched", name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." {

@@ -24,3 +24,13 @@ func Unquote(s string) string {
 	}
 	return b.String()
 }
+
+// Shown quotes a part of a URL for an error where it can be nothing but that part. Of a URL whose password holds a
+// slash or a question mark that is not escaped, or that has no host, the password is taken for the port, the path or
+// the query: only what looks like a name or number is shown.
+func Shown(part string) string {
+	if strings.Trim(part, "0123456789-") == "" || len(part) <= 24 && strings.Trim(part, "abcdefghijklmnopqrstuvwxyz_") == "" {
+		return strconv.Quote(part)
+	}
+	return "(not shown: it may be a password whose special characters are not percent-encoded)"
+}

@@ -142,7 +142,7 @@ func database(text string) (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(text))
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("database %q is not a number", text)
+		return 0, fmt.Errorf("database %s is not a number", pyurl.Shown(text))
 	}
 	return n, nil
 }
@@ -197,7 +197,7 @@ func (r *reading) keys(e *entry) (map[string]any, error) {
 		}
 		used, ok := known[k]
 		if !ok {
-			return nil, fmt.Errorf("unknown query key %q", k)
+			return nil, fmt.Errorf("unknown query key %s", pyurl.Shown(k))
 		}
 		if used {
 			r.query[k] = v
@@ -358,7 +358,7 @@ func (e *entry) address(host string) (err error) {
 	}
 	if e.port != "" {
 		if n, err := strconv.ParseUint(e.port, 10, 16); err != nil {
-			return fmt.Errorf("port %q is not a number below 65536", e.port)
+			return errors.New("the port is not a number below 65536 (not shown: it may be part of a password that is not percent-encoded)")
 		} else if n == 0 {
 			e.port = "" // falsy in Python: the default
 		}

@@ -52,7 +52,7 @@ func TestRefusedURLsNameThePart(t *testing.T) {
 		{"unix:///x", `scheme "unix"`},
 		{"localhost", "no scheme"},
 		{"redis://h/x", `database "x"`},
-		{"redis://h:99999/0", `port "99999"`},
+		{"redis://h:99999/0", `the port is not a number`},
 		{"redis://h/0?socket_timeout=5", `query key "socket_timeout"`},
 		{"redis://a/0;redis://b/1", "entry 2: database 1"},
 		{"sentinel://a", "master_name"},

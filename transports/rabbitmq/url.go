@@ -98,7 +98,7 @@ func (a *address) parseHost(authority string) error {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return fmt.Errorf("port %q, want 0 to 65535", port)
+		return errors.New("the port is not a number from 0 to 65535 (not shown: it may be part of a password that is not percent-encoded)")
 	}
 	a.port = int(n)
 	return nil
@@ -130,7 +130,7 @@ func (a *address) parseQuery(query string) error {
 			a.login = value
 		case "insist": // an AMQP 0-8 flag that no broker reads
 		default:
-			return fmt.Errorf("unknown parameter %q, want heartbeat, connect_timeout, login_method or insist", key)
+			return fmt.Errorf("unknown parameter %s, want heartbeat, connect_timeout, login_method or insist", pyurl.Shown(key))
 		}
 	}
 	return nil
