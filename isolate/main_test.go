@@ -72,6 +72,7 @@ func testHandlers() []handlers.Handler {
 			return endless(0), nil
 		}),
 		task("panic", func(context.Context) (any, error) { panics(); return nil, nil }),
+		//lint:ignore SA5000 that is the fault
 		task("nil map", func(context.Context) (any, error) { var m map[string]int; m["a"] = 1; return nil, nil }),
 		task("goexit", func(context.Context) (any, error) { runtime.Goexit(); return nil, nil }),
 		task("allocate", func(ctx context.Context) (any, error) {
@@ -96,6 +97,7 @@ func testHandlers() []handlers.Handler {
 		}),
 		task("deaf", func(context.Context) (any, error) { select {} }),
 		task("spin", func(context.Context) (any, error) {
+			//lint:ignore SA5002 that is the fault
 			for {
 			}
 		}),
@@ -231,6 +233,7 @@ func raceOnMap() error {
 	select {}
 }
 
+//lint:ignore SA5007 that is the fault
 func endless(n int) int { return endless(n+1) + 1 }
 
 //go:noinline

@@ -46,7 +46,7 @@ func readKey(file, password string) (*rsa.PrivateKey, error) {
 }
 
 func decrypted(block *pem.Block, password string) ([]byte, error) {
-	//nolint:staticcheck // the old form is weak; reading it is all we do, as Python does
+	//lint:ignore SA1019 the old form is weak; reading it is all we do, as Python does
 	old := x509.IsEncryptedPEMBlock(block)
 	switch {
 	case block.Type == "PRIVATE KEY", block.Type == "RSA PRIVATE KEY" && !old:
@@ -59,7 +59,7 @@ func decrypted(block *pem.Block, password string) ([]byte, error) {
 	case password == "":
 		return nil, errors.New("is encrypted: security_key_password is needed")
 	case old:
-		//nolint:staticcheck // as above
+		//lint:ignore SA1019 as above
 		der, err := x509.DecryptPEMBlock(block, []byte(password))
 		if err != nil {
 			return nil, errors.New("no key, or the wrong password")

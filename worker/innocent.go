@@ -27,8 +27,8 @@ func (in *intake) renew(j *job) bool {
 		return false
 	}
 	in.w.log.Info("a message that is to wait has come back often; it was put into its queue as a new one", append(taskAttrs(j.task), "count", j.delivery.Count)...)
-	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false, "")
+	in.release(j)
+	in.leave(j)
 	return true
 }
 

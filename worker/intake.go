@@ -16,6 +16,7 @@ import (
 // messages per slot as Config.Prefetch says, which is Celery's worker_prefetch_multiplier.
 type intake struct {
 	w      *Worker
+	taking context.Context // done when nothing is begun any more
 	work   context.Context // parent of the handlers
 	settle context.Context // parent of what settles
 
@@ -29,8 +30,8 @@ type intake struct {
 	cancel context.CancelFunc // of the Receive in progress; guarded by mu
 }
 
-func newIntake(w *Worker, work, settle context.Context) *intake {
-	in := &intake{w: w, work: work, settle: settle, wake: make(chan struct{}, 1), suspects: make(chan struct{}, 1)}
+func newIntake(w *Worker, taking, work, settle context.Context) *intake {
+	in := &intake{w: w, taking: taking, work: work, settle: settle, wake: make(chan struct{}, 1), suspects: make(chan struct{}, 1)}
 	w.slots.edge, w.queues.changed = in.nudge, in.nudge
 	return in
 }
@@ -236,11 +237,10 @@ func (in *intake) begin(ctx context.Context, d *transports.Delivery) {
 	if d.Redelivered {
 		in.w.stats.redelivered.Add(1)
 	}
-	if !in.acquire(ctx, j) { // a due job was faster, and now we are stopping, or its tasks run for long
+	if !in.acquire(ctx, j, 1) { // a due job was faster, and now we are stopping, or its tasks run for long
 		in.w.roster.task(func() { in.giveBack(j) })
 		return
 	}
-	j.slots = 1
 	in.w.roster.task(func() { in.admit(j) })
 }
 
@@ -254,7 +254,7 @@ func (in *intake) due(ctx context.Context, j *job) {
 		in.w.roster.task(func() { in.park(j, p) })
 		return
 	}
-	if !in.acquire(ctx, j) {
+	if !in.acquire(ctx, j, 1) {
 		if ctx.Err() == nil { // all slots run something long: it goes back before the broker takes it, and all that runs with it
 			in.w.roster.task(func() { in.giveBack(j) })
 			return
@@ -262,7 +262,6 @@ func (in *intake) due(ctx context.Context, j *job) {
 		in.w.calendar.hold(j, time.Now(), true, 0) // drained with the rest
 		return
 	}
-	j.slots = 1
 	in.w.roster.task(func() { in.admit(j) })
 	in.nudge() // the window may shrink
 }
@@ -276,17 +275,21 @@ func (in *intake) forgetLost() {
 
 func (in *intake) forget(j *job) {
 	in.w.log.Info("a held task went back to the broker with its connection", "task", j.task.ID, "name", j.task.Name)
-	if j.run != "" {
-		in.w.roster.task(func() { in.ended(j) }) // it did not start: a connection that breaks often must not use up its starts
+	if j.counted {
+		in.w.roster.task(func() { in.unbegun(j) }) // it did not start: a connection that breaks often must not use up its starts
 	}
-	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false, "")
+	in.leave(j)
 }
 
 // giveBack returns a job that has not started to its queue.
 func (in *intake) giveBack(j *job) {
 	in.w.settler.requeue(in.settle, j, func(ctx context.Context) error { return transports.Return(ctx, j.delivery.Receipt) })
-	in.ended(j)
+	in.unbegun(j)
+	in.leave(j)
+}
+
+// leave lets a job go that has not run: its message is somebody else's.
+func (in *intake) leave(j *job) {
 	in.w.meter.gone(j)
 	in.w.ledger.leave(j.entry, false, "")
 }

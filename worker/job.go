@@ -27,8 +27,10 @@ type job struct {
 	marks    marks
 
 	again     bool   // its handler sent it back, or had no time left
-	suspected bool   // its start is counted, if it came before
+	suspected bool   // its earlier starts were looked at, if it came before
+	apart     bool   // it must run alone among those like it
 	alone     bool   // it holds intake.suspects
+	counted   bool   // its start is counted
 	starts    int    // that ended the process, as far as is known
 	run       string // what its starts are counted under; "": they are not
 

@@ -75,20 +75,33 @@ func (in *intake) park(j *job, p transports.Parker) {
 		}
 		return
 	}
-	w.meter.gone(j)
-	w.ledger.leave(j.entry, false, "")
+	in.leave(j)
 	in.nudge() // the window may shrink
 }
 
-// acquire takes a slot for j, which waits for it no longer than its message may. It reports false when there is none:
-// then ctx is done, or the message has to go back.
-func (in *intake) acquire(ctx context.Context, j *job) bool {
+// patience is how long j may wait in ctx to be begun: no longer than its message may.
+func (j *job) patience(ctx context.Context) (context.Context, context.CancelFunc) {
 	if p := j.parker(); p != nil {
-		until, cancel := context.WithDeadline(ctx, p.BeginBy())
-		defer cancel()
-		ctx = until
+		return context.WithDeadline(ctx, p.BeginBy())
 	}
-	return in.w.slots.acquire(ctx)
+	return context.WithCancel(ctx)
+}
+
+// acquire has j hold so many slots in place of those that it holds, and waits for them as long as its patience lasts. It
+// reports false when j has none: then ctx is done, or the message has to go back.
+func (in *intake) acquire(ctx context.Context, j *job, want int) bool {
+	ctx, cancel := j.patience(ctx)
+	defer cancel()
+	return in.exchange(ctx, j, want)
+}
+
+// exchange is acquire within a patience.
+func (in *intake) exchange(ctx context.Context, j *job, want int) bool {
+	j.slots = in.w.slots.exchange(ctx, j.slots, want)
+	if j.slots > 0 && in.w.isStopping() { // since it waits: nothing begins any more
+		in.release(j)
+	}
+	return j.slots > 0
 }
 
 // warnOfTimeouts says which tasks may run longer than the broker lets them keep their message.

@@ -86,6 +86,11 @@ func (r *impatientReceipt) Reject(ctx context.Context, requeue bool) error {
 	return r.Receipt.Reject(ctx, requeue)
 }
 
+func (r *impatientReceipt) Move(ctx context.Context, queue string) error {
+	r.timer.Stop()
+	return r.Receipt.Move(ctx, queue)
+}
+
 func (r *impatientReceipt) Park(ctx context.Context, wait time.Duration) error {
 	if r.b.refuse.Load() {
 		return fmt.Errorf("test: %w", transports.ErrRefused)

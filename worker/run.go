@@ -125,7 +125,7 @@ func (w *Worker) run(ctx context.Context) error {
 		}
 	}
 	w.roster.linking(func() { fail(w.link.run(linked, intake, conns)) })
-	in := newIntake(w, work, settle) // before remote control, which nudges it
+	in := newIntake(w, intake, work, settle) // before remote control, which nudges it
 	// Remote control answers until the last task has ended: who asks during the grace period is told.
 	if !w.cfg.Control.Off {
 		w.roster.linking(func() { w.control.run(linked) })

@@ -43,13 +43,46 @@ func (w *Worker) counter() startCounter {
 	return s
 }
 
-// suspect counts the start of a job that came before, once, and reports whether it was dealt with instead.
+// suspect counts the start of a job that came before, and has it run alone if need be. It reports whether the job was dealt
+// with instead.
 func (in *intake) suspect(j *job) bool {
 	w := in.w
-	if j.suspected || !j.delivery.Redelivered || j.delivery.Malformed != nil {
+	if !j.delivery.Redelivered || j.delivery.Malformed != nil {
 		return false
 	}
-	j.suspected = true
+	if !j.suspected {
+		j.suspected = true
+		if in.accused(j) {
+			return true
+		}
+	}
+	if j.apart && !j.alone {
+		switch waited, may := in.alone(j); {
+		case !may:
+			in.giveBack(j)
+			return true
+		case waited && j.task != nil: // in the meantime it may have been revoked, or have expired
+			in.admit(j)
+			return true
+		}
+	}
+	if j.run == "" || j.counted {
+		return false
+	}
+	j.counted = true
+	ctx, cancel := context.WithTimeout(in.settle, countTimeout)
+	defer cancel()
+	if c := w.counter(); c != nil {
+		if err := c.AddStart(ctx, j.run); err != nil {
+			w.log.Warn("the start of a redelivered task is not counted", append(messageAttrs(j), "err", err)...)
+		}
+	}
+	return false
+}
+
+// accused looks at how often the job was begun before it came back, and reports whether it was dealt with for that.
+func (in *intake) accused(j *job) bool {
+	w := in.w
 	most := mostDeliveries(&w.cfg, j.delivery)
 	run := rawRun(&j.delivery.Message)
 	n, err := in.started(run)
@@ -72,18 +105,7 @@ func (in *intake) suspect(j *job) bool {
 	if j.delivery.Count > most && in.renewed(j) {
 		return true
 	}
-	if 2*j.starts >= most && !in.alone(j) {
-		in.giveBack(j)
-		return true
-	}
-	ctx, cancel := context.WithTimeout(in.settle, countTimeout)
-	defer cancel()
-	if c := w.counter(); c != nil {
-		err = c.AddStart(ctx, run)
-	}
-	if err != nil {
-		w.log.Warn("the start of a redelivered task is not counted", append(messageAttrs(j), "err", err)...)
-	}
+	j.apart = 2*j.starts >= most
 	return false
 }
 
@@ -102,36 +124,50 @@ func (in *intake) started(run string) (int, error) {
 	return n, nil
 }
 
-// alone waits until no other suspect runs, without the slots that it has: who runs may want them all. It is false when
-// the job, which has no slot then, must not start any more.
-func (in *intake) alone(j *job) bool {
+// alone waits until no other suspect runs, without the slots that it has: who runs may want them all. It says whether it had
+// to wait, and whether the job may start; one that may not has no slot.
+func (in *intake) alone(j *job) (waited, may bool) {
 	select {
 	case in.suspects <- struct{}{}:
 		j.alone = true
-		return true
+		return false, true
 	default:
 	}
 	want := j.slots
 	in.release(j)
+	ctx, cancel := j.patience(in.taking)
+	defer cancel()
 	select {
 	case in.suspects <- struct{}{}:
 		j.alone = true
 	case <-j.delivery.Receipt.Lost():
-		return false
-	case <-in.w.stages.phase[Stopping].done:
-		return false
+		return true, false
+	case <-ctx.Done():
+		return true, false
 	}
-	j.slots = in.w.slots.exchange(in.work, 0, want)
-	return j.slots > 0
+	return true, in.exchange(ctx, j, want)
+}
+
+// notAlone lets the next suspect run.
+func (in *intake) notAlone(j *job) {
+	if j.alone {
+		j.alone = false
+		<-in.suspects
+	}
+}
+
+// unbegun is ended for a job that goes back without having run: a start that was counted was none.
+func (in *intake) unbegun(j *job) {
+	in.notAlone(j)
+	if j.counted {
+		in.ended(j)
+	}
 }
 
 // ended forgets the starts of a run that has come to an end: the process lives. One that its handler sends back, to a queue
 // that counts, is not forgotten, so that it does not go round for ever.
 func (in *intake) ended(j *job) {
-	if j.alone {
-		j.alone = false
-		<-in.suspects
-	}
+	in.notAlone(j)
 	if j.run == "" || j.again && j.delivery.Count > 0 {
 		return
 	}
@@ -173,8 +209,7 @@ func (in *intake) renewed(j *job) bool {
 	}
 	in.w.log.Warn("a message was delivered too often beside tasks that ended their worker; it was put into its queue as a new one", messageAttrs(j)...)
 	in.release(j)
-	in.w.meter.gone(j)
-	in.w.ledger.leave(j.entry, false, "")
+	in.leave(j)
 	return true
 }
 

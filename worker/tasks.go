@@ -78,11 +78,11 @@ func (in *intake) admit(j *job) {
 			in.execute(j)
 		}
 	case hold:
+		in.notAlone(j)
 		name, eta := j.task.Name, v.until.Equal(j.task.ETA)
 		if eta {
 			in.warnOfLongGap(j, v.until.Sub(now))
 			if in.renew(j) {
-				in.release(j)
 				return
 			}
 		}
@@ -104,6 +104,7 @@ func (in *intake) admit(j *job) {
 		}
 	case duplicated:
 		in.forgetLost() // a channel may have closed alone: what was held from it will never run, and this is its copy
+		in.notAlone(j)
 		in.release(j)
 		in.await(j, other)
 	case settled:
@@ -173,9 +174,11 @@ func (in *intake) await(j *job, other *entry) {
 	select {
 	case <-other.done:
 	case <-j.delivery.Receipt.Lost():
+		in.unbegun(j)
 		w.meter.gone(j)
 		return
 	case <-in.settle.Done():
+		in.unbegun(j)
 		w.meter.gone(j)
 		return
 	}
@@ -184,13 +187,7 @@ func (in *intake) await(j *job, other *entry) {
 		in.settleNow(j, []step{ackStep{}})
 		return
 	}
-	if w.isStopping() || !w.slots.acquire(in.work) {
-		in.giveBack(j)
-		return
-	}
-	j.slots = 1
-	if w.isStopping() { // since it waits for the slot
-		in.release(j)
+	if !in.acquire(in.taking, j, 1) {
 		in.giveBack(j)
 		return
 	}
@@ -248,22 +245,17 @@ func (in *intake) release(j *job) {
 }
 
 // widen lets the job, which is about to run, have the slots that its handler asks for. It waits for them without its own, and so
-// reports false when the job was decided about anew: in the meantime it may have been revoked, or have expired.
+// reports false when the job was dealt with, decided about anew for instance: in the meantime it may have been revoked, or have expired.
 func (in *intake) widen(j *job) bool {
 	want := max(1, j.handler.Options().Slots)
 	if j.wide || want == j.slots {
 		return true
 	}
 	j.wide = true
-	j.slots = in.w.slots.exchange(in.work, j.slots, want)
-	switch {
-	case j.slots == 0:
-		in.giveBack(j)
-	case in.w.isStopping():
-		in.release(j)
-		in.giveBack(j)
-	default:
+	if in.acquire(in.taking, j, want) {
 		in.admit(j)
+	} else {
+		in.giveBack(j)
 	}
 	return false
 }

@@ -95,7 +95,7 @@ func jpegMetadata(data []byte) metadata {
 // pngMetadata walks the chunks:  length(4) type(4) data crc(4)
 func pngMetadata(data []byte) metadata {
 	var m metadata
-	seen := false // a second profile is not inflated: a file may hold a million of them
+	seen := false                                  // a second profile is not inflated: a file may hold a million of them
 	m.interlaced = len(data) > 28 && data[28] != 0 // the last byte of IHDR, which comes first
 	rest := data[min(8, len(data)):]
 	for len(rest) >= 12 {
