@@ -189,17 +189,26 @@ func publish(t *testing.T, url, queue string, task protocol.Task) {
 func call(t *testing.T, url, queue string, task protocol.Task) protocol.Result {
 	t.Helper()
 	publish(t, url, queue, task)
+	return await(t, url, task.ID, protocol.State.Ready)
+}
+
+// await waits until the task's state is one of those wanted.
+func await(t *testing.T, url, id string, wanted func(protocol.State) bool) protocol.Result {
+	t.Helper()
 	store, err := dial.Results(url, dial.ResultOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer store.Close()
+	var last protocol.State
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if r, err := store.(resultbackend.Loader).Load(t.Context(), task.ID); err == nil && r.Status.Ready() {
+		r, err := store.(resultbackend.Loader).Load(t.Context(), id)
+		if err == nil && wanted(r.Status) {
 			return r
 		}
+		last = r.Status
 	}
-	t.Fatalf("task %s has no end", task.ID)
+	t.Fatalf("task %s came to %q only", id, last)
 	return protocol.Result{}
 }
 
@@ -272,25 +281,9 @@ func TestWorkerWithFlagsSettingsAndAliases(t *testing.T) {
 
 func TestASecondCtrlCEndsRunningTasks(t *testing.T) {
 	s := startDemo(t)
-	b, err := dial.Broker(s.url, dial.BrokerOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := b.Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	task := protocol.Task{ID: "long", Name: "demo.sleep", Args: []protocol.Value{int64(600)}, Kwargs: &protocol.Object{}}
-	m, err := task.Encode(protocol.Encoding{}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := conn.Publish(t.Context(), transports.Publishing{RoutingKey: "celery", Message: m}); err != nil {
-		t.Fatal(err)
-	}
-	s.stderr.wait(t, `Task demo.sleep\[long\] received`)
-	s.signals <- syscall.SIGTERM // ends nothing that runs, however often
+	publish(t, s.url, "celery", protocol.Task{ID: "long", Name: "demo.progress", Args: []protocol.Value{int64(2), int64(600)}, Kwargs: &protocol.Object{}})
+	await(t, s.url, "long", func(s protocol.State) bool { return s == protocol.Progress }) // received is not yet running
+	s.signals <- syscall.SIGTERM                                                           // ends nothing that runs, however often
 	s.signals <- syscall.SIGTERM
 	s.signals <- syscall.SIGINT
 	s.stdout.wait(t, "Hitting Ctrl\\+C again will initiate cold shutdown")
@@ -300,7 +293,7 @@ func TestASecondCtrlCEndsRunningTasks(t *testing.T) {
 		t.Errorf("exit code %d, want 0: TERM was first", code)
 	}
 	s.code <- 0
-	s.stderr.wait(t, `tasks were cut short.*demo.sleep\[long\]`)
+	s.stderr.wait(t, `tasks were cut short.*demo.progress\[long\]`)
 }
 
 func TestQuitEndsRunningTasksAtOnce(t *testing.T) {
