@@ -67,7 +67,7 @@ func TestRestartsCostNoMessage(t *testing.T) {
 			w.stop()
 		}
 		p.run(`
-			assert left(Q) == 8
+			wait(lambda: left(Q) == 8)
 			assert not {r.state for r in held} - {"PENDING"}
 			assert left(Q + ".quarantine") == 0
 		`)

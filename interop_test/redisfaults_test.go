@@ -59,7 +59,7 @@ func TestRedisRestartsTwentyTimesUnderLoad(t *testing.T) {
 		worst, sum = max(worst, took), sum+took
 	}
 	t.Logf("back after %v on average, %v at worst", (sum / 20).Round(time.Millisecond), worst.Round(time.Millisecond))
-	if worst > 10*time.Second {
+	if worst > time.Minute { // about a second, on a machine that has nothing else to do
 		t.Errorf("it took %v to be back", worst)
 	}
 	s.results(t, queue, ids, `[0.05] * 400 + [1] * 20`)

@@ -57,7 +57,7 @@ func TestTheMasterMoves(t *testing.T) {
 		t.Helper()
 		var lost []string
 		json.Unmarshal(p.run(`
-			for _ in range(100):
+			for _ in range(300):
 				lost = missing(ids)
 				if not lost:
 					break

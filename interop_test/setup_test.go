@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"maps"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -47,11 +48,27 @@ func (s setup) withClient(name string, value any) setup {
 }
 
 // rescuing returns the setup with what makes workers take over from each other within seconds on Redis; on
-// RabbitMQ they do so at once.
+// RabbitMQ they do so at once. On Redis it moves to a database of its own: a sweep is for everybody there, and what other
+// tests' workers hold for longer than two seconds would be run again.
 func (s setup) rescuing() setup {
+	if s.broker == redisURL {
+		if s.broker = rescueURL(); s.backend == redisURL {
+			s.backend = s.broker
+		}
+	}
 	return s.with("broker_transport_options", map[string]any{
 		"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1, "unacked_mutex_expire": 5,
 	}).with("task_acks_late", true)
+}
+
+// rescueURL is the shared Redis with another database, unless somebody has chosen one.
+func rescueURL() string {
+	u, err := url.Parse(redisURL)
+	if err != nil || strings.Trim(u.Path, "/0") != "" {
+		return redisURL
+	}
+	u.Path = "/15"
+	return u.String()
 }
 
 // pythonSettings is the JSON object of both.

@@ -252,7 +252,7 @@ type errand struct {
 
 const (
 	memoryEvery   = 20 * time.Millisecond // how often the memory of a run that has a cap is looked at
-	terminateWait = time.Second           // how long a signal may take to end a child
+	terminateWait = time.Second           // how long a signal may take to end a child, Pool.grace
 )
 
 // follow answers the child until its result, or its end.
@@ -306,7 +306,7 @@ func (r *errand) follow(panicked **Panic) (any, error) {
 			signum := r.leash.signal()
 			r.child.expect()
 			r.cancel(handlers.ErrTerminated, signum)
-			wait(terminateWait)
+			wait(r.leash.pool.grace)
 		case <-patience:
 			r.child.kill("")
 		case <-tick:

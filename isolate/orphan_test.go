@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestNobodyOutlivesTheWorker: however the worker ends, its children do, busy and idle, whatever they do.
@@ -28,6 +29,9 @@ func TestNobodyOutlivesTheWorker(t *testing.T) {
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { _ = cmd.Process.Kill() }) // reaped long ago, unless the test has failed
+			stop := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+			defer stop.Stop()
 			var pids []int
 			if err := json.NewDecoder(out).Decode(&pids); err != nil || len(pids) != 2 {
 				t.Fatalf("the worker says %v, %v", pids, err)

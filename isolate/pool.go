@@ -31,6 +31,7 @@ type Config struct {
 type Pool struct {
 	cfg    Config
 	log    *slog.Logger
+	grace  time.Duration // between a signal that is to end a child and SIGKILL; tests have another
 	births chan func()   // to the nursery
 	over   chan struct{} // closed by Close
 	wg     sync.WaitGroup
@@ -52,7 +53,7 @@ func New(cfg Config) *Pool {
 	cfg.Alive = cmp.Or(cfg.Alive, 4*time.Second)
 	cfg.Patience = cmp.Or(cfg.Patience, 5*time.Second)
 	cfg.Logger = cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler))
-	return &Pool{cfg: cfg, log: cfg.Logger, all: map[*child]bool{}, births: make(chan func()), over: make(chan struct{})}
+	return &Pool{cfg: cfg, log: cfg.Logger, grace: terminateWait, all: map[*child]bool{}, births: make(chan func()), over: make(chan struct{})}
 }
 
 // ErrClosed is returned for a task that comes after Close.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 )
 
 // A group is one master as this process knows it, under all the Options that go by the same sentinels. While the
@@ -15,6 +16,7 @@ type group struct {
 	mu     sync.Mutex
 	master string              // where the master was named last
 	epoch  int64               // of that answer: the sentinels count failovers
+	heard  time.Time           // when a sentinel last told of that failover, or of a later one
 	first  int                 // index of the sentinel that was believed last
 	conns  map[*tracked]string // open sockets, by where they lead
 }
@@ -41,11 +43,16 @@ func groupOf(s *Sentinel) *group {
 	return g
 }
 
+// staleFor is how long an answer of before the latest failover is not believed. The sentinels tell each other within
+// seconds. When all of them were set up anew they count from the beginning: nobody will ever tell of that failover again.
+const staleFor = time.Minute
+
 // believe takes an answer of the i-th sentinel, unless it is older than one before: after a failover the sentinels
 // learn of it one by one.
 func (g *group) believe(i int, addr string, epoch int64) bool {
+	now := time.Now()
 	g.mu.Lock()
-	if epoch < g.epoch {
+	if epoch < g.epoch && now.Sub(g.heard) < staleFor {
 		g.mu.Unlock()
 		return false
 	}
@@ -55,7 +62,7 @@ func (g *group) believe(i int, addr string, epoch int64) bool {
 			old = append(old, c)
 		}
 	}
-	g.master, g.epoch, g.first = addr, epoch, i
+	g.master, g.epoch, g.first, g.heard = addr, epoch, i, now
 	g.mu.Unlock()
 	for _, c := range old {
 		c.Close()

@@ -3,6 +3,8 @@ package redisresult
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,12 +20,16 @@ var _ resultbackend.StartCounter = (*Backend)(nil)
 
 // Starts reads the run's own key.
 func (b *Backend) Starts(ctx context.Context, run string) (int, error) {
-	n, err := b.client.Get(ctx, b.starts+run).Int()
-	if errors.Is(err, redis.Nil) {
+	text, err := b.client.Get(ctx, b.starts+run).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
 		return 0, nil
-	}
-	if err != nil {
+	case err != nil:
 		return 0, b.failed(ctx, err)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0, fmt.Errorf("redisresult: %s: %w: %q holds no number", b.address, resultbackend.ErrDamaged, b.starts+run)
 	}
 	return n, nil
 }

@@ -44,8 +44,13 @@ func rigOn(t *testing.T, addr, password string, db int) *rig {
 	t.Helper()
 	ignore := goleak.IgnoreCurrent()
 	t.Cleanup(func() {
-		if !t.Failed() {
-			goleak.VerifyNone(t, ignore, goleak.IgnoreAnyFunction("github.com/stalkworker/stalk/internal/testservers.run.func1")) // a server that was started again
+		started := goleak.IgnoreAnyFunction("github.com/stalkworker/stalk/internal/testservers.run.func1") // a server that was started again
+		left := errors.New("not looked yet")
+		for began := time.Now(); !t.Failed() && left != nil && time.Since(began) < 30*time.Second; { // Find itself waits half a second
+			left = goleak.Find(ignore, started)
+		}
+		if !t.Failed() && left != nil {
+			t.Error(left)
 		}
 	})
 	return bareRig(t, addr, password, db)
@@ -54,7 +59,7 @@ func rigOn(t *testing.T, addr, password string, db int) *rig {
 // bareRig is for tests beside others: it looks for no goroutine left behind.
 func bareRig(t *testing.T, addr, password string, db int) *rig {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	t.Cleanup(cancel)
 	r := &rig{T: t, ctx: ctx, db: db, prefix: prefixOn(t, addr, password, db)}
 	r.url = fmt.Sprintf("redis://%s/%d", addr, db)
@@ -104,7 +109,7 @@ func (r *rig) consume(c transports.Conn, window int, queues ...transports.Queue)
 
 func (r *rig) receive(k transports.Consumer) *transports.Delivery {
 	r.Helper()
-	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, time.Minute)
 	defer cancel()
 	d, err := k.Receive(ctx)
 	if err != nil {
@@ -154,7 +159,7 @@ func (r *rig) stash() map[string]string {
 
 func (r *rig) until(what string, ok func() bool) {
 	r.Helper()
-	for deadline := time.Now().Add(15 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.Fatalf("never: %s", what)
 		}

@@ -3,6 +3,8 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,14 +21,24 @@ func (c *conn) startsKey(run string) string { return c.t.set.key("unacked_starts
 
 // Starts reads the run's own key.
 func (c *conn) Starts(ctx context.Context, run string) (n int, err error) {
+	text := "0"
 	err = c.administer(ctx, "count starts", func(ctx context.Context) error {
-		n, err = c.main.Get(ctx, c.startsKey(run)).Int()
-		if errors.Is(err, redis.Nil) {
+		got, err := c.main.Get(ctx, c.startsKey(run)).Result()
+		switch {
+		case errors.Is(err, redis.Nil):
 			return nil
+		case err == nil:
+			text = got
 		}
 		return err
 	})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	if n, err = strconv.Atoi(text); err != nil { // no fault of the connection
+		return 0, fmt.Errorf("redisbroker: count starts: %w: %q holds no number", transports.ErrRefused, c.startsKey(run))
+	}
+	return n, nil
 }
 
 // AddStart counts in the run's own key, which expires.
