@@ -271,7 +271,8 @@ class Client:
 
     def retried(self):
         n = self.random.randrange(1, 4)
-        return self.put(retry.s(n, self.random.choice([0, 0, 0, 1])), n)
+        # A Python worker stores RETRY after it has published the retry: now and then over the end of the next run, for good.
+        return self.put(retry.s(n, self.random.choice([0, 0, 0, 1])), n, GO)
 
     def later(self):
         sig, _ = self.adding()
