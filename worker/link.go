@@ -61,6 +61,11 @@ const (
 func (l *link) run(ctx, wanted context.Context, conns chan<- transports.Conn) error {
 	first, attempt, short := true, 0, 0
 	var conn transports.Conn // found while waiting for the next attempt
+	defer func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}()
 	for ctx.Err() == nil {
 		var err error
 		if conn == nil {

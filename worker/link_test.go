@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -264,4 +265,38 @@ func (b *breaking) Connect(ctx context.Context) (transports.Conn, error) {
 		b.Cut()
 	}
 	return c, err
+}
+
+// TestAConnectionThatIsMadeAtTheVeryEndIsClosed: one that was found while the next attempt was waited for.
+func TestAConnectionThatIsMadeAtTheVeryEndIsClosed(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		late := &lastMoment{Broker: membroker.New(), attempts: 12, cancel: cancel}
+		l := newLink(late, slog.New(slog.DiscardHandler), Connection{})
+		if err := l.run(ctx, ctx, make(chan transports.Conn)); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-late.conn.Done():
+		default:
+			t.Error("nobody has closed it")
+		}
+	})
+}
+
+// lastMoment is away for so many attempts; by the time of the next one nobody wants it any more.
+type lastMoment struct {
+	*membroker.Broker
+	attempts int
+	cancel   context.CancelFunc
+	conn     transports.Conn
+}
+
+func (b *lastMoment) Connect(ctx context.Context) (c transports.Conn, err error) {
+	if b.attempts--; b.attempts >= 0 {
+		return nil, errAway
+	}
+	b.conn, err = b.Broker.Connect(ctx)
+	b.cancel()
+	return b.conn, err
 }

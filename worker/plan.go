@@ -37,6 +37,7 @@ type (
 	moveStep    struct {
 		queue string
 		why   error
+		renew bool // where that queue is refused it may go back as a new message, which nobody has tried yet
 	}
 )
 
@@ -219,7 +220,7 @@ func planRefused(cfg *Config, who publisherID, j *job, exc *protocol.Exception, 
 // planSetAside tells everybody who waits for this task or for what should have followed it, and keeps
 // the message in quarantine.
 func planSetAside(cfg *Config, who publisherID, j *job, exc *protocol.Exception, now time.Time) []step {
-	return append(failureSteps(cfg, who, j, exc, "", now), moveStep{transports.Quarantine(j.delivery.Queue), exc})
+	return append(failureSteps(cfg, who, j, exc, "", now), moveStep{queue: transports.Quarantine(j.delivery.Queue), why: exc})
 }
 
 // result is the document of the job's task in the given state, without what the state adds.

@@ -103,7 +103,7 @@ func (s *settler) performOnce(ctx context.Context, j *job, steps []step) ([]step
 				s.log.Error("not stored at all; whoever waits for it is not told", append(taskAttrs(j.task), "step", fmt.Sprintf("%T", steps[i]), "err", err)...)
 			}
 		case errors.Is(err, errUnsafe):
-			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(taskAttrs(j.task), "err", err)...)
+			s.log.Error("an effect of the task cannot be made safe; its message goes back to the queue", append(messageAttrs(j), "err", err)...)
 			s.requeue(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Reject(ctx, true) })
 			return steps, false
 		default:
@@ -187,7 +187,7 @@ func (s *settler) take(ctx context.Context, j *job, st step) error {
 	case moveStep:
 		s.stats.quarantined.Add(1)
 		s.log.Error("message set aside", append(messageAttrs(j), "quarantine", st.queue, "err", st.why)...)
-		return s.receipt(ctx, j, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, st.queue) }, false)
+		return s.move(ctx, j, st)
 	}
 	panic(fmt.Sprintf("worker: unknown step %T", st))
 }
@@ -274,6 +274,8 @@ func (s *settler) receipt(ctx context.Context, j *job, call func(context.Context
 				s.ledger.ackLost(j.task, j.since)
 			}
 			return nil
+		case errors.Is(err, errUnsafe):
+			return err
 		}
 		if attempt == 0 {
 			s.log.Warn("Couldn't ack", append(messageAttrs(j), "err", err)...)
@@ -282,6 +284,25 @@ func (s *settler) receipt(ctx context.Context, j *job, call func(context.Context
 			return fmt.Errorf("%w: %w", errEnd, err)
 		}
 	}
+}
+
+// move puts the message into another queue. One that is refused there must not keep its place among those that settle for
+// ever: it goes back, behind those that wait if it may.
+func (s *settler) move(ctx context.Context, j *job, st moveStep) error {
+	refused := 0
+	return s.receipt(ctx, j, func(ctx context.Context) error {
+		err := j.delivery.Receipt.Move(ctx, st.queue)
+		if !errors.Is(err, transports.ErrRefused) || errors.Is(err, transports.ErrBlocked) {
+			return err
+		}
+		if refused++; refused < publishTries {
+			return err
+		}
+		if st.renew {
+			_ = j.delivery.Receipt.Move(ctx, j.delivery.Queue) // else it is requeued, as what cannot be made safe always is
+		}
+		return fmt.Errorf("%w: %w", errUnsafe, err)
+	}, false)
 }
 
 // requeue returns the message; failing that it returns with the connection.

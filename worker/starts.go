@@ -156,7 +156,7 @@ func (in *intake) notAlone(j *job) {
 	}
 }
 
-// unbegun is ended for a job that goes back without having run: a start that was counted was none.
+// unbegun is ended for a job that goes back, perhaps without having run: only a start that was counted has come to its end.
 func (in *intake) unbegun(j *job) {
 	in.notAlone(j)
 	if j.counted {
@@ -221,7 +221,7 @@ const rescuable = 1 << 20
 func (in *intake) setAside(j *job, why string) {
 	w := in.w
 	exc := protocol.WorkerLost(why + "; its message is in quarantine")
-	move := moveStep{transports.Quarantine(j.delivery.Queue), exc}
+	move := moveStep{queue: transports.Quarantine(j.delivery.Queue), why: exc}
 	whole := j.task != nil
 	if !whole {
 		m := j.delivery.Message

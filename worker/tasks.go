@@ -160,7 +160,11 @@ func (in *intake) settleNow(j *job, steps []step) {
 	if safe && j.done && j.instead == nil && in.w.done != nil { // before the job leaves: a copy that waits for it asks next
 		in.w.done.add(doneKey(j.task.ID, j.since), time.Now())
 	}
-	in.ended(j)
+	if j.unsafe {
+		in.unbegun(j)
+	} else {
+		in.ended(j)
+	}
 	in.w.meter.gone(j)
 	in.w.settling.release()
 	in.w.ledger.leave(j.entry, safe, j.since)
@@ -269,7 +273,7 @@ func unreadable(j *job, t *protocol.Task, err error) []step {
 		exc := decodeFailure(err)
 		steps = append(steps, storeStep{failure(nil, j, exc, "", time.Now())})
 	}
-	return append(steps, moveStep{transports.Quarantine(j.delivery.Queue), err})
+	return append(steps, moveStep{queue: transports.Quarantine(j.delivery.Queue), why: err, renew: true})
 }
 
 // decodeFailure is the exception Python would name for a message that cannot be read.
