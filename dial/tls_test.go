@@ -2,6 +2,7 @@ package dial_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
@@ -24,6 +25,7 @@ type trial struct {
 	ssl       any
 	want      string
 	warned    bool
+	patience  int // socket_connect_timeout; 0: half a minute, for the machine may be busy
 }
 
 func (tt trial) connect(t *testing.T) (warned bool, err error) {
@@ -37,12 +39,12 @@ func (tt trial) connect(t *testing.T) (warned bool, err error) {
 	}()
 	tr, err := dial.Broker(tt.url, dial.BrokerOptions{
 		SSL: tt.ssl, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-		Transport: map[string]any{"socket_connect_timeout": 5, "socket_timeout": 5},
+		Transport: map[string]any{"socket_connect_timeout": cmp.Or(tt.patience, 30), "socket_timeout": 30},
 	})
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := tr.Connect(ctx)
 	if err == nil {
@@ -96,7 +98,7 @@ func TestTLSToARealRedis(t *testing.T) {
 		{name: "our certificate is demanded", url: "rediss://" + strict.TLSAddr, ssl: mapping{"ssl_ca_certs": ours.File}, want: "refuses our certificate or version of TLS (ssl_certfile)"},
 		{name: "our certificate", url: "rediss://" + strict.TLSAddr, ssl: mapping{"ssl_ca_certs": ours.File, "ssl_certfile": me.Cert, "ssl_keyfile": me.Key}},
 		{name: "a certificate of nobody they know", url: "rediss://" + strict.TLSAddr, ssl: mapping{"ssl_ca_certs": ours.File, "ssl_certfile": stranger.Cert, "ssl_keyfile": stranger.Key}, want: "refuses our certificate or version of TLS (ssl_certfile)"},
-		{name: "TLS to a plain port", url: "rediss://" + good.Addr, want: "speak TLS"},
+		{name: "TLS to a plain port", url: "rediss://" + good.Addr, want: "speak TLS", patience: 2},
 		{name: "plain to a port with TLS", url: "redis://" + good.TLSAddr, want: "use rediss://"},
 		{name: "no such file", url: at, ssl: mapping{"ssl_ca_certs": "/nonexistent"}, want: "ssl_ca_certs: open /nonexistent"},
 		{name: "a file without certificates", url: at, ssl: mapping{"ssl_ca_certs": me.Key}, want: "ssl_ca_certs: "},
@@ -175,7 +177,7 @@ func TestTLSOfTheResultStore(t *testing.T) {
 				if w := b.(interface{ Warnings() []string }).Warnings(); len(w) != tt.warnings {
 					t.Errorf("warnings %q, want %d", w, tt.warnings)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				err = b.Store(ctx, resultbackend.Record{Result: protocol.Result{TaskID: "x", Status: protocol.Success}})
 			}

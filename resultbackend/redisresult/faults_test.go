@@ -45,7 +45,7 @@ func TestAPasswordThatChangesDelaysResults(t *testing.T) {
 			t.Fatalf("Store %d: %v after %v, want ErrUnavailable", i, err, time.Since(began))
 		}
 		cancel()
-		if took := time.Since(began); took > 5*time.Second {
+		if took := time.Since(began); took > 30*time.Second {
 			t.Fatalf("Store %d took %v", i, took)
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -59,7 +59,7 @@ func TestAPasswordThatChangesDelaysResults(t *testing.T) {
 			t.Logf("stored %v after the password was right again", time.Since(began).Round(time.Millisecond))
 			return
 		}
-		if time.Since(began) > 20*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatalf("Store: %v", err)
 		}
 	}
