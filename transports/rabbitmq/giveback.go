@@ -4,6 +4,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -58,18 +59,23 @@ func (n *link) giveBack(d *amqp.Delivery) {
 	}
 }
 
+// fullFor is how long messages are just returned after one could not be sent back as new. They count meanwhile.
+const fullFor = 60
+
 // renewed publishes a worn message to its queue as a new one, and reports whether the broker has it. One failure is
-// enough: a broker that does not take one message is not asked for each of a window while the worker stops.
+// enough for a while: a broker that does not take one message is not asked for each of a window while the worker stops.
 func (l *lane) renewed(ctx context.Context, d *amqp.Delivery) bool {
 	most := wornOut
 	if l.limit > 0 {
 		most = min(most, max(1, l.limit-1))
 	}
-	if returnsOf(d) < most || l.full.Load() {
+	if returnsOf(d) < most || time.Now().Unix()-l.full.Load() < fullFor {
 		return false
 	}
 	err := l.k.conn.resend(ctx, outgoing{key: l.queue.Name, mandatory: true}, d)
-	l.full.Store(err != nil)
+	if err != nil {
+		l.full.Store(time.Now().Unix())
+	}
 	return err == nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -44,6 +45,40 @@ func TestMessagesGivenBackUnbegunOutliveTheLimit(t *testing.T) {
 	}
 	if slices.Sort(got); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 		t.Errorf("the queue still holds %q", got)
+	}
+}
+
+// That the broker did not take a message as a new one is not remembered for ever: no other would outlive the limit then.
+func TestARefusedRenewalIsTriedAgain(t *testing.T) {
+	s := startServer(t)
+	q := s.name()
+	s.declare(q, limited)
+	c := s.connect()
+	s.publish(c, q, "a")
+	k := s.consume(c, 1, transports.Queue{Name: q})
+	worn := func() bool {
+		d := s.receive(k)
+		d.Receipt.(*receipt).raw.Headers = amqp.Table{deliveryCount: int64(wornOut)}
+		d.Receipt.(*receipt).raw.Redelivered = true
+		if err := transports.Return(t.Context(), d.Receipt); err != nil {
+			t.Fatal(err)
+		}
+		d = s.receive(k)
+		defer func() {
+			if err := transports.Return(t.Context(), d.Receipt); err != nil {
+				t.Fatal(err)
+			}
+		}()
+		return d.Redelivered
+	}
+	l := k.lanes[q]
+	l.full.Store(time.Now().Unix())
+	if !worn() {
+		t.Error("a broker that has just refused one is asked again at once")
+	}
+	l.full.Store(time.Now().Unix() - fullFor)
+	if worn() {
+		t.Error("a broker that refused one long ago is not asked again")
 	}
 }
 

@@ -23,7 +23,7 @@ type lane struct {
 	wake     chan struct{} // capacity 1; the window has changed
 	counts   atomic.Bool   // the queue counts deliveries
 	limit    int           // of its deliveries, as far as its arguments say; 0: unknown
-	full     atomic.Bool   // a message could not be sent back as new: the others are just returned
+	full     atomic.Int64  // when a message could not be sent back as new, in Unix seconds; 0: never
 	trouble  trouble       // touched by run only
 }
 
