@@ -16,17 +16,21 @@ import (
 // next chance it may come back as often again.
 const renewAt = 8
 
-// renew puts a message that is to wait for its eta, and has come back often, into its queue as a new one. It reports
-// false when the message is still ours.
-func (in *intake) renew(j *job) bool {
-	if j.delivery.Count < min(renewAt, mostDeliveries(&in.w.cfg, j.delivery)) || j.delivery.Count < 2 {
+// tired reports whether a message that is to wait for its eta has come back often.
+func (in *intake) tired(j *job) bool {
+	return j.delivery.Count >= max(2, min(renewAt, mostDeliveries(&in.w.cfg, j.delivery)))
+}
+
+// renew puts the message, untouched, at the end of its queue as a new one, which has no count yet. It reports false when
+// the message is still ours.
+func (in *intake) renew(j *job, why string) bool {
+	attrs := append(messageAttrs(j), "count", j.delivery.Count)
+	err := in.w.settler.attempt(in.settle, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, j.delivery.Queue) })
+	if err != nil {
+		in.w.log.Warn(why+", and cannot be made new", append(attrs, "err", err)...)
 		return false
 	}
-	if err := in.w.settler.attempt(in.settle, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, j.delivery.Queue) }); err != nil {
-		in.w.log.Warn("a message that is to wait has come back often and cannot be made new", append(taskAttrs(j.task), "count", j.delivery.Count, "err", err)...)
-		return false
-	}
-	in.w.log.Info("a message that is to wait has come back often; it was put into its queue as a new one", append(taskAttrs(j.task), "count", j.delivery.Count)...)
+	in.w.log.Info(why+"; it was put into its queue as a new one", attrs...)
 	in.release(j)
 	in.leave(j)
 	return true

@@ -102,7 +102,7 @@ func (in *intake) accused(j *job) bool {
 		return true
 	}
 	// Delivered that often, and started less: it lay beside such a task. A quorum queue would drop it at its own limit.
-	if j.delivery.Count > most && in.renewed(j) {
+	if j.delivery.Count > most && in.renew(j, "a message was delivered too often beside tasks that ended their worker") {
 		return true
 	}
 	j.apart = 2*j.starts >= most
@@ -198,19 +198,6 @@ func rawRun(m *protocol.Message) string {
 func waits(m *protocol.Message) bool {
 	eta, _ := m.Headers.Get("eta")
 	return eta != nil
-}
-
-// renewed puts the message, untouched, at the end of its queue, where it has no count yet.
-func (in *intake) renewed(j *job) bool {
-	err := in.w.settler.attempt(in.settle, func(ctx context.Context) error { return j.delivery.Receipt.Move(ctx, j.delivery.Queue) })
-	if err != nil {
-		in.w.log.Warn("a message that was delivered too often cannot be made new; it runs", append(messageAttrs(j), "err", err)...)
-		return false
-	}
-	in.w.log.Warn("a message was delivered too often beside tasks that ended their worker; it was put into its queue as a new one", messageAttrs(j)...)
-	in.release(j)
-	in.leave(j)
-	return true
 }
 
 // rescuable is the size of a body that is decoded once more to tell whoever waits behind the task: a larger one may be

@@ -173,3 +173,40 @@ func TestWhatWaitsForMoreSlotsGoesBackInTime(t *testing.T) {
 		r.wantQueue("q", 0, 0)
 	})
 }
+
+// Every reason to wait at once: for its time, for many slots and to run alone. It is revoked in the end, and leaves nothing behind.
+func TestAHeavySuspectForLaterIsRevokedWhileItWaits(t *testing.T) {
+	both(t, func(t *testing.T, inStore bool) {
+		runs := 0
+		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+			cfg.Concurrency = 3
+			var ms []protocol.Message
+			for _, id := range []string{"a", "b", "c"} {
+				died(t, counter, id+"/0", 5)
+				ms = append(ms, message(t, protocol.Task{ID: id, Name: "heavy", ETA: time.Now().Add(10 * time.Second)}))
+			}
+			leftBehind(t, b, ms...)
+		}, handlers.Func("heavy", func(context.Context, nothing) (int, error) { runs++; time.Sleep(time.Minute); return 0, nil }).With(handlers.Options{Slots: 3}),
+			handlers.Func("slow", sleeper(10*time.Minute)), handlers.Func("double", double))
+		synctest.Wait()
+		r.broker.Send("dead", message(t, protocol.Task{ID: "slow", Name: "slow"}))
+		pass(time.Minute) // they wait for its slot
+		r.w.revoked.add("b", time.Now())
+		pass(time.Hour)
+		r.wantState("a", protocol.Success)
+		r.wantState("b", protocol.Revoked)
+		r.wantState("c", protocol.Success)
+		if runs != 2 {
+			t.Errorf("%d runs, want 2", runs)
+		}
+		if s := r.w.Stats(); s.InUse != 0 || s.Settling != 0 || s.Unsettled != 0 || s.Held != 0 {
+			t.Errorf("left behind: %+v", s)
+		}
+		for _, id := range []string{"a", "c"} { // nobody has looked at those of the other: they expire
+			if n, _ := counter.Starts(t.Context(), id+"/0"); n != 0 {
+				t.Errorf("%d starts of %s are remembered", n, id)
+			}
+		}
+		r.wantQueue("dead", 0, 0)
+	})
+}

@@ -82,7 +82,7 @@ func (in *intake) admit(j *job) {
 		name, eta := j.task.Name, v.until.Equal(j.task.ETA)
 		if eta {
 			in.warnOfLongGap(j, v.until.Sub(now))
-			if in.renew(j) {
+			if in.tired(j) && in.renew(j, "a message that is to wait has come back often") {
 				return
 			}
 		}

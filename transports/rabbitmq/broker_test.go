@@ -430,6 +430,28 @@ func TestRejectDeadLetters(t *testing.T) {
 	}
 }
 
+// A copy that RabbitMQ has sent to the queues in the header CC is not sent there once more when a message moves.
+func TestWhatIsMovedIsNotCopiedAgain(t *testing.T) {
+	s := startServer(t)
+	c, q, other, target := s.connect(), s.name(), s.name(), s.name()
+	s.declare(q, nil)
+	s.declare(other, nil)
+	s.must(func(ch *amqp.Channel) error {
+		return ch.Publish("", q, false, false, amqp.Publishing{Headers: amqp.Table{"CC": []any{other}, "a": "b"}, Body: []byte("x")})
+	})
+	d := s.receive(s.consume(c, 1, transports.Queue{Name: q}))
+	if err := d.Receipt.Move(t.Context(), target); err != nil {
+		t.Fatal(err)
+	}
+	moved := s.receive(s.consume(c, 1, transports.Queue{Name: target}))
+	if v, _ := moved.Message.Headers.Get("a"); v != "b" {
+		t.Errorf("headers after the move: %v", moved.Message.Headers)
+	}
+	if size, err := c.QueueSize(t.Context(), other); err != nil || size.Ready != 1 {
+		t.Errorf("the other queue holds %d messages (%v), want 1", size.Ready, err)
+	}
+}
+
 func TestMoveWithForeignUserID(t *testing.T) {
 	s := startServer(t)
 	c, q, target := s.connect(), s.name(), s.name()

@@ -61,8 +61,13 @@ func delayed(o outgoing, d *transports.Delay) (outgoing, bool) {
 	return o, true
 }
 
+// plainWay reports whether a message that was to be delayed has to be sent without that.
+func plainWay(err error) bool {
+	return errors.Is(err, transports.ErrRefused) && !errors.Is(err, transports.ErrBlocked)
+}
+
 // delay publishes o by way of the delay exchanges, once it is certain that they lead to its queue: a message with a
-// key that nothing is bound for would stay with the broker for ever. ErrRefused: it has to go its plain way.
+// key that nothing is bound for would stay with the broker for ever.
 func (p *publisher) delay(ctx context.Context, o outgoing, d *transports.Delay) error {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
@@ -83,7 +88,7 @@ func (p *publisher) delay(ctx context.Context, o outgoing, d *transports.Delay) 
 		return mapped("delay exchanges", err)
 	}
 	err = p.publish(ctx, o)
-	if errors.Is(err, transports.ErrRefused) { // somebody deleted them
+	if plainWay(err) { // somebody deleted them
 		p.forget(delayDelivery)
 		p.forget(delayFlight(d))
 	}

@@ -104,3 +104,12 @@ func TestAMessageIsKeptUntilItIsWanted(t *testing.T) {
 		t.Error("PrepareDelay of a queue that cannot be bound: no error")
 	}
 }
+
+// An alarm ends: until then a delayed message is not sent on the plain way, where it would have to be held.
+func TestOnlyARefusalSendsADelayedMessageItsPlainWay(t *testing.T) {
+	for err, want := range map[error]bool{nil: false, transports.ErrRefused: true, errUnroutable: true, transports.ErrBlocked: false, errAlarm: false, transports.ErrDisconnected: false} {
+		if got := plainWay(err); got != want {
+			t.Errorf("plainWay(%v) = %v", err, got)
+		}
+	}
+}

@@ -94,10 +94,11 @@ func publishingOf(m protocol.Message) (amqp.Publishing, error) {
 	return out, checkPublishing(out)
 }
 
-// republishing is d again, to be published: every property and header as it came, but for what its queue counted.
+// republishing is d again, to be published: every property and header as it came, but for what its queue counted, and
+// for the other queues that it was copied to: they have theirs.
 func republishing(d *amqp.Delivery) amqp.Publishing {
 	headers := maps.Clone(d.Headers)
-	for _, name := range []string{markPriority, markMalformed, deliveryCount, acquiredCount} {
+	for _, name := range []string{markPriority, markMalformed, deliveryCount, acquiredCount, "CC", "BCC"} {
 		delete(headers, name)
 	}
 	return amqp.Publishing{

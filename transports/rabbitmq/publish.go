@@ -53,7 +53,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 	}
 	if p.Delay != nil {
 		if way, ok := delayed(o, p.Delay); ok {
-			if err := c.pub.delay(ctx, way, p.Delay); !errors.Is(err, transports.ErrRefused) {
+			if err := c.pub.delay(ctx, way, p.Delay); !plainWay(err) {
 				return err
 			}
 		}
