@@ -59,7 +59,7 @@ func (p *process) end(grace time.Duration) error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		return fmt.Errorf("testservers: %s (%d) does not end", p.name, p.pid())
 	}
 }

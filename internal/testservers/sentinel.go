@@ -60,7 +60,7 @@ func (f *Failover) settings(dir, masterPort string) ([]string, error) {
 	path := filepath.Join(dir, "sentinel.conf")
 	text := strings.ReplaceAll(fmt.Sprintf(`
 sentinel monitor NAME 127.0.0.1 %s 2
-sentinel down-after-milliseconds NAME 1000
+sentinel down-after-milliseconds NAME 3000
 sentinel failover-timeout NAME 3000
 sentinel auth-pass NAME %s
 requirepass %s

@@ -23,7 +23,7 @@ import (
 
 // startTimeout bounds how long a server may take until it answers; RabbitMQ needs 5 to 15 seconds on a
 // small machine that is busy.
-const startTimeout = 90 * time.Second
+const startTimeout = 3 * time.Minute
 
 // ErrMissing is wrapped by the start functions when the server's program is not installed.
 var ErrMissing = errors.New("testservers: program not found")
