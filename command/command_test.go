@@ -42,7 +42,7 @@ func (o *output) String() string {
 func (o *output) wait(t *testing.T, pattern string) []string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if m := re.FindStringSubmatch(o.String()); m != nil {
 			return m
 		}
@@ -155,7 +155,7 @@ func startDemo(t *testing.T, args ...string) *started {
 		cancel()
 		select {
 		case <-s.code:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Error("the demo does not end")
 		}
 	})
@@ -201,7 +201,7 @@ func await(t *testing.T, url, id string, wanted func(protocol.State) bool) proto
 	}
 	defer store.Close()
 	var last protocol.State
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		r, err := store.(resultbackend.Loader).Load(t.Context(), id)
 		if err == nil && wanted(r.Status) {
 			return r

@@ -35,7 +35,7 @@ func (s *spectator) end(t *testing.T) {
 		if code != 0 {
 			t.Errorf("code %d\n%s", code, s.stderr)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("stalk events does not end")
 	}
 }

@@ -121,7 +121,7 @@ func TestHTTPBesideAWorker(t *testing.T) {
 	<-running
 	signals <- syscall.SIGTERM
 	stdout.wait(t, "Warm shutdown")
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		code, body, _ := page(t, "GET", web+"/readyz")
 		if code == 503 && body == "stopping\n" {
 			break
@@ -142,7 +142,7 @@ func TestHTTPBesideAWorker(t *testing.T) {
 	close(release)
 	select {
 	case <-end:
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the worker does not end")
 	}
 	if c, err := net.Dial("tcp", strings.TrimPrefix(web, "http://")); err == nil {
@@ -248,7 +248,7 @@ func TestTooManyConnectionsAreClosed(t *testing.T) {
 		wg.Go(func() { c.Close() })
 	}
 	wg.Wait()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		resp, err := http.Get(s.URL) //nolint:noctx // bounded by the deadline
 		if err == nil {
 			resp.Body.Close()

@@ -124,7 +124,7 @@ func TestAReplayedTaskRuns(t *testing.T) {
 	wantRun(t, s.url, "result --timeout 20 one", 0, "hello one\n", "")
 	wantRun(t, s.url, "result --timeout 20 two", 0, "hello two\n", "")
 	// What is still broken is set aside again, and not lost.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		_, out, _ := stalk(t, s.url, "quarantine list -j -Q q")
 		if strings.Contains(out, `"messages": 1,`) {
 			break

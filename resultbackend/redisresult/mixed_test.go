@@ -110,7 +110,7 @@ func TestMixedTakeover(t *testing.T) {
 		t.Errorf("Python's claim lives %v", ttl)
 	}
 	m.client.PExpire(t.Context(), m.group("py dies")+".c", time.Millisecond)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		tally := m.count("py dies", "b", 1, "B")
 		if tally.State == resultbackend.Claimed {

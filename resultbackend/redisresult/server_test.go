@@ -65,7 +65,7 @@ func open(t testing.TB, rawURL string, cfg redisresult.Config) (*redisresult.Bac
 	}
 	client := redis.NewClient(opts)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		keys := client.Scan(ctx, 0, prefix+"*", 1000).Iterator()
 		for keys.Next(ctx) {

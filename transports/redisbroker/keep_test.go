@@ -39,7 +39,7 @@ func TestBindingsAreHealed(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.FlushAll()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		one, _ := m.DB(3).IsMember("_kombu.binding.q", "q\x06\x16\x06\x16q")
 		two, _ := m.DB(3).IsMember("_kombu.binding_permanent.q", "q\x06\x16\x06\x16q")
 		if one && two {
@@ -56,7 +56,7 @@ func TestScoresFollowTheServersClockWhenOursIsOff(t *testing.T) {
 	t.Parallel()
 	for _, ahead := range []time.Duration{time.Hour, -time.Hour, 2 * time.Second} {
 		m, c := onMiniredis(t, time.Minute, ahead)
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		msg := protocol.Message{Headers: protocol.ObjectOf(protocol.Member{Key: "id", Value: "x"})}
 		if err := c.Publish(ctx, transports.Publishing{RoutingKey: "q", Message: msg}); err != nil {

@@ -63,7 +63,7 @@ func start(t *testing.T, lines ...string) (addr string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
 			_ = c.Close()
@@ -78,7 +78,7 @@ func start(t *testing.T, lines ...string) (addr string) {
 // roundTrip sends, receives and acks one message over the configuration.
 func roundTrip(t *testing.T, cfg redisbroker.Config) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	tr, err := redisbroker.New(cfg)
 	if err != nil {
@@ -232,7 +232,7 @@ func TestSentinelNamesTheMaster(t *testing.T) {
 			t.Errorf("%v: %v, want ErrDisconnected", o, err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	tr, err := redisbroker.New(redisbroker.Config{URL: "sentinel://" + sentinel, Options: map[string]any{"master_name": "mymaster", "sentinel_fanout_compat": true}})
 	if err != nil {
@@ -271,7 +271,7 @@ func TestWithoutScripts(t *testing.T) {
 	raw.HSet(ctx, "unacked", "x", `[`+envelope("x", "", "plain", 0)+`, "", "plain"]`)
 	raw.ZAdd(ctx, "unacked_index", redis.Z{Score: 1, Member: "x"})
 	roundTrip(t, redisbroker.Config{URL: "redis://" + addr})
-	for deadline := time.Now().Add(5 * time.Second); raw.LLen(ctx, "plain").Val() != 1; {
+	for deadline := time.Now().Add(60 * time.Second); raw.LLen(ctx, "plain").Val() != 1; {
 		if time.Now().After(deadline) {
 			t.Fatal("the overdue delivery was not restored")
 		}
@@ -282,7 +282,7 @@ func TestWithoutScripts(t *testing.T) {
 func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
 	addr := start(t, "user default on nopass ~* &* +@all", "user app on >x ~* &* +@all -hset")
 	raw := client(t, addr)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	raw.LPush(ctx, "q", envelope("x", "", "q", 0))
 	tr, err := redisbroker.New(redisbroker.Config{URL: "redis://app:x@" + addr})
@@ -323,7 +323,7 @@ func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
 func TestOutOfMemory(t *testing.T) {
 	addr := start(t, "maxmemory-policy noeviction")
 	raw := client(t, addr)
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	for i := range 20 {
 		raw.LPush(ctx, "q", envelope(fmt.Sprint(i), "", "q", 0))
@@ -377,7 +377,7 @@ func TestOutOfMemory(t *testing.T) {
 func TestDemotionIsADisconnect(t *testing.T) {
 	addr := start(t)
 	raw := client(t, addr)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	tr, err := redisbroker.New(redisbroker.Config{URL: "redis://" + addr})
 	if err != nil {

@@ -121,7 +121,7 @@ func prefixOn(t testing.TB, addr, password string, db int) string {
 	t.Cleanup(func() {
 		c := redis.NewClient(&redis.Options{Addr: addr, Password: password, DB: db, Protocol: 2, DisableIdentity: true})
 		defer c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 		defer cancel()
 		var cursor uint64
 		for {
