@@ -268,8 +268,17 @@ func (in *intake) due(ctx context.Context, j *job) {
 
 // forgetLost drops held jobs whose delivery died with the old connection; the broker brings them again.
 func (in *intake) forgetLost() {
+	names := map[string]bool{}
 	for _, j := range in.w.calendar.dropLost() {
+		if j.token {
+			names[j.task.Name] = true
+		}
 		in.forget(j)
+	}
+	// Turns that nobody takes would move those of the copies ever further away.
+	for name := range names {
+		in.w.limiter.recall(name, time.Now())
+		retime(in.w.limiter, in.w.calendar, name, time.Now())
 	}
 }
 

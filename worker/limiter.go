@@ -84,6 +84,17 @@ func (l *limiter) set(name string, perSecond float64, text protocol.Value) {
 	l.texts[name] = text
 }
 
+// recall voids the turns that have not come yet, since one of them was given to a message that went back: the next turn is
+// the first that is still to come.
+func (l *limiter) recall(name string, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := l.buckets[name]; n != nil && n.gap > 0 && n.next.After(now) {
+		n.next = n.next.Add(-(n.next.Sub(now) - 1) / n.gap * n.gap)
+		n.generation++
+	}
+}
+
 // generation tells which turns of the task are valid.
 func (l *limiter) generation(name string) int {
 	l.mu.Lock()
