@@ -118,6 +118,17 @@ func TestTheDocumentedRightsOnRedisSuffice(t *testing.T) {
 	// Monitors and whoever steers workers have more to do than a producer: the default user plays them.
 	everybody := setup{name: "all", broker: server.URL + "/0", backend: server.URL + "/0"}
 	everybody.python(t, queue).run(everything, names)
+	// What comes again, as after the death of a worker, has its starts counted.
+	everybody.python(t, queue).run(`
+		import json
+		R = app.backend.client
+		r = add.apply_async((7,), queue=Q + "-again")
+		m = json.loads(R.rpop(Q + "-again"))
+		m["headers"]["redelivered"] = m["properties"]["delivery_info"]["redelivered"] = True
+		m["properties"]["delivery_info"]["routing_key"] = Q
+		R.lpush(Q, json.dumps(m))
+		assert r.get(timeout=40) == 8
+	`)
 	as("producer").python(t, queue).run(`
 		assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
 		assert AsyncResult(add.apply_async((2,), queue=Q, countdown=1).id).get(timeout=40) == 3
