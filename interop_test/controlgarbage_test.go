@@ -77,7 +77,7 @@ func TestControlGarbageDisturbsNothing(t *testing.T) {
 			t.Log(dump)
 		}
 		w.stop()
-		if strings.Contains(string(w.output()), "panic") {
+		if strings.Contains(string(w.output()), "panic:") {
 			t.Error("something panicked; see the log")
 		}
 	})

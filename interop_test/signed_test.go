@@ -32,6 +32,8 @@ func (s setup) signing(t *testing.T) (both setup, known, stranger testservers.Ce
 		"task_serializer": "auth", "result_serializer": "auth", "event_serializer": "auth", "accept_content": []string{"auth"},
 		"security_key": ours.Key, "security_certificate": ours.Cert,
 		"security_cert_store": filepath.Join(filepath.Dir(ours.Cert), "store-*.pem"),
+		// Workers that know no signatures stumble over commands and events that are signed.
+		"control_exchange": unique("signed"), "event_exchange": unique("signedev"),
 	} {
 		s = s.with(name, v)
 	}

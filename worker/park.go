@@ -41,7 +41,7 @@ func (in *intake) heldUntil(j *job, eta, now time.Time) time.Time {
 	if eta.Before(by.Add(by.Sub(j.received) / 4)) {
 		return eta
 	}
-	if limit := in.w.cfg.ETALimit; limit > 0 && in.w.calendar.waitingForETA() >= max(limit/2, 1) || in.w.calendar.waitingForETA() >= parkAtOnce {
+	if in.w.cfg.ETALimit == 0 && in.w.calendar.waitingForETA() >= parkAtOnce { // whoever sets a limit wants so many held
 		return now
 	}
 	return by

@@ -145,8 +145,8 @@ func TestATaskThatIsWantedLateIsParkedAndRunsInTime(t *testing.T) {
 
 func TestManyTasksForLaterAreParkedAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, b := impatientRig(t, 30*time.Minute, func(c *Config) { c.ETALimit = 10 }, handlers.Func("double", double))
-		for i := range 100 {
+		r, b := impatientRig(t, 30*time.Minute, nil, handlers.Func("double", double))
+		for i := range parkAtOnce + 100 {
 			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Hour)})
 		}
 		r.send(protocol.Task{ID: "now", Name: "double", Args: args(int64(1))})
@@ -158,6 +158,20 @@ func TestManyTasksForLaterAreParkedAtOnce(t *testing.T) {
 		pass(time.Hour)
 		r.wantState("99", protocol.Success)
 		r.wantQueue("q", 0, 0)
+	})
+}
+
+// Whoever sets worker_eta_task_limit is shown as many as held, as with Celery.
+func TestTheETALimitIsNotMadeRoomInByParking(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, b := impatientRig(t, 30*time.Minute, func(c *Config) { c.ETALimit = 10 }, handlers.Func("double", double))
+		for i := range 12 {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "double", Args: args(int64(1)), ETA: time.Now().Add(time.Hour)})
+		}
+		pass(time.Second)
+		if s := r.w.Stats(); s.Held != 10 || b.parked.Load() != 0 {
+			t.Errorf("%d are held, %d parked", s.Held, b.parked.Load())
+		}
 	})
 }
 

@@ -43,7 +43,7 @@ func (c *conn) mayRunScripts(ctx context.Context) error {
 		return err
 	}
 	c.plain.Store(true)
-	c.t.once("plain", "redis broker forbids scripts: a crash while taking can lose a message", "err", err)
+	c.t.once("plain", "redis broker forbids scripts: messages are taken one at a time, in transactions", "err", err)
 	return nil
 }
 

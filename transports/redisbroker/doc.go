@@ -13,8 +13,8 @@
 // visibility timeout. A broken connection returns nothing: the leases stay with the Transport and its
 // next Conn renews them. What each step of a script protects against is said in scripts.go.
 //
-// Where an ACL forbids scripts, taking falls back to RPOP followed by a transaction, which is what
-// Python does: a crash between the two loses the message. It is reported once through Config.Warn.
+// Where an ACL forbids scripts, taking falls back to transactions that watch the list, one message at a time. It is
+// reported once through Config.Warn.
 //
 // Nothing here is meant to be implemented by others; the contract is package transports.
 package redisbroker

@@ -698,3 +698,48 @@ func TestACountOfStartsThatIsNone(t *testing.T) {
 		t.Errorf("the connection ended: %v", err)
 	}
 }
+
+// Where scripts are forbidden a lost answer loses no message either: it is taken in a transaction.
+func TestHalfOfAnAnswerWithoutScripts(t *testing.T) {
+	t.Parallel()
+	addr := start(t, "user default on nopass ~* &* +@all -@scripting")
+	raw := client(t, addr)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	const total = 20
+	for i := range total {
+		raw.LPush(ctx, "q", envelope(fmt.Sprint(i), "", "q", 0))
+	}
+	p := faultproxy.New(t, addr)
+	tr, err := redisbroker.New(redisbroker.Config{URL: "redis://" + p.Addr(), Options: map[string]any{"unacked_restore_interval": 0.2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for n := 0; len(seen) < total; n++ {
+		if ctx.Err() != nil {
+			t.Fatalf("%d of %d messages came; %d are in the stash, %d in the queue", len(seen), total, raw.HLen(context.Background(), "unacked").Val(), raw.LLen(context.Background(), "q").Val())
+		}
+		c, err := tr.Connect(ctx)
+		if err != nil {
+			continue
+		}
+		k, err := c.Consume(ctx, []transports.Queue{queue("q")}, 4)
+		if n < 8 {
+			p.CutAfter(faultproxy.ToClient, 60+n*211)
+		}
+		for err == nil && len(seen) < total {
+			var d *transports.Delivery
+			if d, err = k.Receive(ctx); err == nil {
+				seen[d.Message.Properties.CorrelationID]++
+				go func() { _ = d.Receipt.Ack(ctx) }() // where it is lost it waits for the next connection
+			}
+		}
+		_ = c.Close()
+	}
+	for i := range total {
+		if n := seen[fmt.Sprint(i)]; n != 1 {
+			t.Errorf("message %d was delivered %d times", i, n)
+		}
+	}
+}

@@ -7,31 +7,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// This file is what is done where an ACL forbids scripts: the same in transactions, except that taking
-// cannot pop and stash in one step, as it cannot in Python.
+// This file is what is done where an ACL forbids scripts: the same in transactions, which fail when somebody else was
+// faster, and are tried again.
 
-// plainTake pops one message. If the stash refuses it, it goes back where it was.
+// plainTake takes one message: it reads the end of a list, and pops and stashes it if it is still there. As with the
+// script a lost answer loses nothing: either the message is in the stash, under a name that is looked for, or it was not popped.
 func (c *conn) plainTake(ctx context.Context, keys []string, field string, queueOf func(list int) string) ([]any, error) {
 	for i, list := range keys[2:] {
-		raw, err := c.main.RPop(ctx, list).Result()
-		if errors.Is(err, redis.Nil) {
+		var last []string
+		var err error = redis.TxFailedErr
+		for try := 0; try < 20 && errors.Is(err, redis.TxFailedErr); try++ {
+			err = c.main.Watch(ctx, func(tx *redis.Tx) (err error) {
+				last, err = tx.LRange(ctx, list, -1, -1).Result()
+				if err != nil || len(last) == 0 {
+					return err
+				}
+				_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+					p.RPop(ctx, list)
+					p.HSet(ctx, keys[0], field, stashValue([]byte(last[0]), queueOf(i)))
+					p.ZAdd(ctx, keys[1], redis.Z{Score: float64(c.now().UnixMicro()) / 1e6, Member: field})
+					return nil
+				})
+				return err
+			}, list)
+		}
+		switch {
+		case errors.Is(err, redis.TxFailedErr), err == nil && len(last) == 0: // the others are busy here
 			continue
-		}
-		if err != nil {
+		case err != nil:
 			return nil, err
 		}
-		_, err = c.main.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			p.HSet(ctx, keys[0], field, stashValue([]byte(raw), queueOf(i)))
-			p.ZAdd(ctx, keys[1], redis.Z{Score: float64(c.now().UnixMicro()) / 1e6, Member: field})
-			return nil
-		})
-		if fateOf(err) == refused {
-			if back := c.main.RPush(ctx, list, raw).Err(); back != nil {
-				return nil, errors.Join(err, back)
-			}
-			return nil, err
-		}
-		return []any{int64(i), raw}, err
+		return []any{int64(i), last[0]}, nil
 	}
 	return nil, nil
 }
