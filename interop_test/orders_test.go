@@ -142,6 +142,11 @@ func TestAddConsumerWithOptions(t *testing.T) {
 			wait(lambda: len(i.active_queues()[NODE]) == 2)
 			row = [q for q in i.active_queues()[NODE] if q["name"] == MORE][0]
 			assert (row["exchange"]["name"], row["exchange"]["type"], row["routing_key"]) == (MORE + "-x", "topic", "a.#"), row
+		`)
+		if !celeryInstead {
+			w.waitLog("Started consuming from " + more) // it is bound now
+		}
+		p.run(`
 			assert add.apply_async((1,), exchange=MORE + "-x", exchange_type="topic", routing_key="a.b.c").get(timeout=40) == 2
 			order("cancel_consumer", queue=MORE)
 			forget(MORE)
