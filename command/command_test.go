@@ -101,6 +101,7 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"heartbeats that go back", nil, "worker --demo -b redis:// --heartbeat-interval -1", "--heartbeat-interval -1: want seconds"},
 		{"unknown broker scheme", nil, "worker --demo -b sqs://", `scheme "sqs" is not one of amqp`},
 		{"unknown result scheme", nil, "worker --demo -b redis:// --result-backend db+sqlite:///x", `scheme "db+sqlite" is not one of redis`},
+		{"the results of Django's database", nil, "worker --demo -b redis:// --result-backend django-db", `scheme "django-db" is not one of redis`},
 		{"a broker URL that cannot be", nil, "worker --demo -b redis://h/x", `database "x" is not a number`},
 		{"bad concurrency", nil, "worker --demo -b redis:// -c many", `-c "many": want a number from 1, or auto`},
 		{"bad grace", nil, "worker --demo -b redis:// --grace soon", `--grace "soon": want seconds`},
