@@ -90,15 +90,24 @@ func (j *job) patience(ctx context.Context) (context.Context, context.CancelFunc
 // acquire has j hold so many slots in place of those that it holds, and waits for them as long as its patience lasts. It
 // reports false when j has none: then ctx is done, or the message has to go back.
 func (in *intake) acquire(ctx context.Context, j *job, want int) bool {
-	ctx, cancel := j.patience(ctx)
-	defer cancel()
-	return in.exchange(ctx, j, want)
+	got, c := in.w.slots.ask(j.slots, want)
+	if c != nil { // seldom: only then a patience is made
+		ctx, cancel := j.patience(ctx)
+		defer cancel()
+		got = in.w.slots.await(ctx, c)
+	}
+	return in.have(j, got)
 }
 
 // exchange is acquire within a patience.
 func (in *intake) exchange(ctx context.Context, j *job, want int) bool {
-	j.slots = in.w.slots.exchange(ctx, j.slots, want)
-	if j.slots > 0 && in.w.isStopping() { // since it waits: nothing begins any more
+	return in.have(j, in.w.slots.exchange(ctx, j.slots, want))
+}
+
+// have notes the slots that j was given, and gives them back when the worker stops: nothing begins any more.
+func (in *intake) have(j *job, slots int) bool {
+	j.slots = slots
+	if j.slots > 0 && in.w.isStopping() {
 		in.release(j)
 	}
 	return j.slots > 0

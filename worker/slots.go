@@ -42,12 +42,19 @@ func (s *slots) acquire(ctx context.Context) bool { return s.exchange(ctx, 0, 1)
 // there are fewer. It returns how many it took: 0 when ctx ended first. Nobody holds slots while waiting for more, so no
 // two wait for each other.
 func (s *slots) exchange(ctx context.Context, have, want int) int {
+	got, c := s.ask(have, want)
+	if c == nil {
+		return got
+	}
+	return s.await(ctx, c)
+}
+
+// ask is the first half of exchange: it returns what could be had at once, or a claim that must be awaited.
+func (s *slots) ask(have, want int) (got int, c *claim) {
 	s.mu.Lock()
 	full := !s.room()
 	s.used -= have
 	turns, added := s.serve() // who waited before
-	var c *claim
-	got := 0
 	if len(s.waiting) == 0 {
 		more := 0
 		got, more = s.give(want)
@@ -60,9 +67,11 @@ func (s *slots) exchange(ctx context.Context, have, want int) int {
 	edge := full == s.room()
 	s.mu.Unlock()
 	s.handed(turns, added, edge)
-	if c == nil {
-		return got
-	}
+	return got, c
+}
+
+// await is the second half: how many slots the claim was given, 0 when ctx ended first.
+func (s *slots) await(ctx context.Context, c *claim) int {
 	select {
 	case <-c.turn:
 		return c.got
