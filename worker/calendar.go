@@ -170,7 +170,8 @@ func (c *calendar) retime(name string, generation func() int, turn func() (at ti
 	sort.Sort(c.jobs)
 	for i := range c.jobs {
 		if h := &c.jobs[i]; !h.eta && h.job.task.Name == name && h.turn != generation() {
-			h.due, h.turn = turn()
+			h.job.turn, h.turn = turn()
+			h.due = h.job.heldUntil(h.job.turn)
 		}
 	}
 	heap.Init(&c.jobs)

@@ -254,6 +254,10 @@ func (in *intake) due(ctx context.Context, j *job) {
 		in.w.roster.task(func() { in.park(j, p) })
 		return
 	}
+	if j.early(time.Now()) {
+		in.noTurn(j)
+		return
+	}
 	if !in.acquire(ctx, j, 1) {
 		if ctx.Err() == nil { // all slots run something long: it goes back before the broker takes it, and all that runs with it
 			in.w.roster.task(func() { in.giveBack(j) })

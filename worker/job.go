@@ -17,13 +17,14 @@ type job struct {
 	handler  handlers.Handler
 	entry    *entry // the ledger's line for it; nil before it is admitted
 	received time.Time
-	slots    int  // how many it holds
-	wide     bool // has as many as its handler asks for
-	logged   bool // "received" was logged
-	warned   bool // of its long wait
-	token    bool // has its turn by the rate limit
-	acked    bool // early, when execution started
-	done     bool // its run succeeded
+	slots    int       // how many it holds
+	wide     bool      // has as many as its handler asks for
+	logged   bool      // "received" was logged
+	warned   bool      // of its long wait
+	token    bool      // has its turn by the rate limit
+	turn     time.Time // of a job that was held for that turn: when it comes
+	acked    bool      // early, when execution started
+	done     bool      // its run succeeded
 	marks    marks
 
 	again     bool   // its handler sent it back, or had no time left

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
 )
 
 // An order and a task that is held at that moment may give new turns at the same time. No turn is given away twice.
@@ -16,7 +17,7 @@ func TestTurnsAreNotGivenAwayTwice(t *testing.T) {
 		l, c := &limiter{buckets: map[string]*bucket{}, texts: map[string]protocol.Value{}}, newCalendar()
 		const waiting = 20
 		for i := range waiting {
-			c.hold(&job{task: &protocol.Task{ID: fmt.Sprint(i), Name: "t"}}, now.Add(time.Hour), false, 0)
+			c.hold(&job{task: &protocol.Task{ID: fmt.Sprint(i), Name: "t"}, delivery: &transports.Delivery{}}, now.Add(time.Hour), false, 0)
 		}
 		l.set("t", 1.0/60, "1/m")
 		var both sync.WaitGroup

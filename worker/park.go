@@ -30,21 +30,44 @@ func (j *job) parker() transports.Parker {
 	return p
 }
 
-// heldUntil is when a job that is wanted at eta leaves the calendar: then, or when its message is to be parked. A little
-// more of waiting is not worth a trip.
+// heldUntil is when a job that is wanted at eta leaves the calendar: then, or when its message is to be parked.
 func (in *intake) heldUntil(j *job, eta, now time.Time) time.Time {
-	p := j.parker()
-	if p == nil {
-		return eta
-	}
-	by := p.BeginBy()
-	if eta.Before(by.Add(by.Sub(j.received) / 4)) {
-		return eta
-	}
-	if in.w.cfg.ETALimit == 0 && in.w.calendar.waitingForETA() >= parkAtOnce { // whoever sets a limit wants so many held
+	until := j.heldUntil(eta)
+	// Whoever sets a limit wants so many held.
+	if until.Before(eta) && in.w.cfg.ETALimit == 0 && in.w.calendar.waitingForETA() >= parkAtOnce {
 		return now
 	}
+	return until
+}
+
+// heldUntil is when a job that may begin at that time leaves the calendar: then, or when its message cannot wait any longer.
+// A little more of waiting is not worth a trip.
+func (j *job) heldUntil(at time.Time) time.Time {
+	p := j.parker()
+	if p == nil {
+		return at
+	}
+	by := p.BeginBy()
+	if at.Before(by.Add(by.Sub(j.received) / 4)) {
+		return at
+	}
 	return by
+}
+
+// early reports whether a job that waits for its turn by the rate limit has left the calendar before that.
+func (j *job) early(now time.Time) bool { return j.turn.After(now) }
+
+// noTurn gives a job back whose turn by the rate limit comes later than its message may wait. The turn goes to the next of
+// its name: kept for nobody, each round would move all those behind it further away.
+func (in *intake) noTurn(j *job) {
+	w, now := in.w, time.Now()
+	w.log.Info("a task waits for its turn by the rate limit longer than the broker lets it keep its message; it went back to its queue",
+		append(taskAttrs(j.task), "turn", j.turn)...)
+	j.turn = time.Time{}
+	w.limiter.recall(j.task.Name, now)
+	retime(w.limiter, w.calendar, j.task.Name, now)
+	w.roster.task(func() { in.giveBack(j) })
+	in.nudge()
 }
 
 // park puts the message of a held job away until its eta. While the broker does not, the job is held as if there were

@@ -216,6 +216,75 @@ func TestWhatCannotBeginInTimeGoesBack(t *testing.T) {
 	})
 }
 
+func TestWhatWaitsForItsTurnGoesBackInTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, b := impatientRig(t, 30*time.Minute, nil, handlers.Func("hourly", double).With(handlers.Options{Rate: "1/h"}))
+		begun := time.Now()
+		for i := range 4 {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "hourly", Args: args(int64(i))})
+		}
+		for hour := range 4 {
+			pass(begun.Add(time.Duration(hour)*time.Hour + 20*time.Minute).Sub(time.Now()))
+			if n := r.w.Stats().Succeeded; n != int64(hour+1) {
+				t.Errorf("%d have run 20 minutes after hour %d, want %d: the turns of what went back went to nobody, or to several", n, hour, hour+1)
+			}
+		}
+		for i := range 4 {
+			r.wantState(fmt.Sprint(i), protocol.Success)
+		}
+		if n := b.late.Load(); n != 0 {
+			t.Errorf("%d deliveries became older than the broker's limit", n)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+func TestANewRateDoesNotMakeAMessageWaitTooLong(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r, b := impatientRig(t, 30*time.Minute, nil, handlers.Func("hourly", double).With(handlers.Options{Rate: "1/m"}))
+		for i := range 3 {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "hourly", Args: args(int64(i))})
+		}
+		pass(time.Second)
+		r.w.limiter.set("hourly", 1.0/7200, "0.5/h")
+		retime(r.w.limiter, r.w.calendar, "hourly", time.Now())
+		pass(90 * time.Minute)
+		if n := r.w.Stats().Succeeded; n != 2 {
+			t.Errorf("%d have run, want 2: the first by the old rate, the next by the new one", n)
+		}
+		if n := b.late.Load(); n != 0 {
+			t.Errorf("%d deliveries became older than the broker's limit", n)
+		}
+		pass(2 * time.Hour)
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// TestACopyOfALongRunGoesBackInTime: the connection broke under the run, so its own message is not ours any more; the
+// copy is, and must not grow as old as the run.
+func TestACopyOfALongRunGoesBackInTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var runs atomic.Int32
+		r, b := impatientRig(t, 30*time.Minute, func(c *Config) { c.Concurrency = 2 }, handlers.Func("long", func(ctx context.Context, in nothing) (string, error) {
+			runs.Add(1)
+			return sleeper(2*time.Hour)(ctx, in)
+		}))
+		r.send(protocol.Task{ID: "a", Name: "long"})
+		synctest.Wait()
+		r.broker.Cut()
+		pass(2*time.Hour + time.Minute)
+		r.wantState("a", protocol.Success)
+		r.wantQueue("q", 0, 0)
+		if n := runs.Load(); n != 1 {
+			t.Errorf("the task ran %d times", n)
+		}
+		// The run's own message grew old, in vain: it went back with its connection.
+		if n := b.late.Load(); n != 1 {
+			t.Errorf("%d deliveries became older than the broker's limit, want the run's own alone", n)
+		}
+	})
+}
+
 func TestTasksThatMayOutlastTheBrokersLimitAreNamed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		hour := handlers.Options{HardLimit: time.Hour}

@@ -68,6 +68,7 @@ func (in *intake) admit(j *job) {
 		j.token = true
 		var at time.Time
 		if at, turn = w.limiter.turn(j.task.Name, now); at.After(now) {
+			j.turn = at
 			v = verdict{kind: hold, until: at}
 		}
 	}
@@ -88,7 +89,7 @@ func (in *intake) admit(j *job) {
 		}
 		slots := j.slots
 		j.slots = 0 // the calendar owns the job from here on
-		until := v.until
+		until := j.heldUntil(v.until)
 		if eta {
 			until = in.heldUntil(j, v.until, now)
 		}
@@ -171,17 +172,24 @@ func (in *intake) settleNow(j *job, steps []step) {
 }
 
 // await keeps a redelivered copy of a run that is still going on here, which happens when a connection
-// broke under it. When that run ends well the copy is acked, else the copy runs.
+// broke under it. When that run ends well the copy is acked, else the copy runs. One that may not wait so long goes
+// back: the broker brings it again, perhaps to another worker. Kept, it would cost all that runs here its message, too.
 func (in *intake) await(j *job, other *entry) {
 	w := in.w
 	w.log.Info("a copy of a running task came back; waiting for the run to end", taskAttrs(j.task)...)
+	patient, cancel := j.patience(in.settle)
+	defer cancel()
 	select {
 	case <-other.done:
 	case <-j.delivery.Receipt.Lost():
 		in.unbegun(j)
 		w.meter.gone(j)
 		return
-	case <-in.settle.Done():
+	case <-patient.Done():
+		if in.settle.Err() == nil {
+			in.giveBack(j)
+			return
+		}
 		in.unbegun(j)
 		w.meter.gone(j)
 		return
