@@ -78,11 +78,12 @@ soak: .build/testservers
 fuzz:
 	@scripts/fuzz.sh $(FUZZTIME)
 
-## bench: Stalk beside Celery prefork on Redis and RabbitMQ; bench/latest.json holds the same
+## bench: Stalk beside Celery prefork, and the limit; rewrites bench/latest.json, ratios.svg and the tables in the docs (BENCH_FLAGS="--quick --only redis,rates")
 .PHONY: bench
 bench: build .build/testservers
 	@scripts/setup.sh servers venv
 	@$(GO) build -o .build/photo ./demo/photo
+	@$(GO) build -o .build/benchclient ./bench/client
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 
 ## setup: installs redis-server, rabbitmq-server, Chromium and .build/venv where they are missing
