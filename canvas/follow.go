@@ -4,13 +4,16 @@ import (
 	"github.com/stalkworker/stalk/protocol"
 )
 
+// Followed reports whether anything is to be sent when the task has succeeded. Most tasks are not, and need no Env.
+func Followed(t *protocol.Task) bool { return len(t.Callbacks) > 0 || len(t.Chain) > 0 }
+
 // AfterSuccess is what a task that returned value causes before its result is stored: its callbacks, then
 // the next step of its chain (celery/app/trace.py, _dispatch_callbacks_and_chain). children are to be added
 // to those the task made itself. An error is a *SignatureError: the task then fails with it, nothing is sent.
 //
 // env.Parent should be ParentOf(t); a nil one is taken to be that.
 func AfterSuccess(t *protocol.Task, value protocol.Value, env *Env) (effects []Effect, children []protocol.Value, err error) {
-	if len(t.Callbacks) == 0 && len(t.Chain) == 0 {
+	if !Followed(t) {
 		return nil, nil, nil
 	}
 	r := newRun(onBehalf(t, env))

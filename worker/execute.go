@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/stalkworker/stalk/canvas"
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/isolate"
 	"github.com/stalkworker/stalk/protocol"
@@ -68,7 +69,7 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	defer cancel(nil) // each way out has given its cause before
 	host := &host{cfg: e.cfg, settler: e.settler, job: j, turn: make(chan struct{}, 1), memory: e.budget.reservation()}
 	soft, hard := j.limits(e.cfg, e.times)
-	ctx = handlers.NewContext(context.WithValue(hold.Context(ctx), hostKey{}, host), e.info(j, soft, hard), host)
+	ctx = handlers.NewContext(hold.Context(ctx), e.info(j, soft, hard), host)
 
 	if soft > 0 {
 		t := time.AfterFunc(soft, func() {
@@ -94,12 +95,15 @@ func (e *executor) run(work, settle context.Context, j *job) (out outcome, ended
 	}
 	mark := newMark(hard > 0 && !j.handler.Options().Isolate)
 	e.roster.handler(func() {
-		defer close(done)
+		var r returned
+		defer func() { // also when the handler ends its goroutine (runtime.Goexit)
+			hold.Release()
+			host.memory.end() // also that of a handler which nobody waits for any more
+			back <- r
+			close(done)
+		}()
 		mark.set()
-		r := e.call(ctx, j)
-		hold.Release()
-		host.memory.end() // also that of a handler which nobody waits for any more
-		back <- r
+		e.call(ctx, j, &r)
 	})
 	var lost <-chan struct{}
 	if e.cfg.Connection.CancelLost && !j.acked {
@@ -154,7 +158,7 @@ var closed = func() chan struct{} {
 }()
 
 // call is the handler's goroutine: the middleware around the handler, and nothing that can end the process.
-func (e *executor) call(ctx context.Context, j *job) (r returned) {
+func (e *executor) call(ctx context.Context, j *job, r *returned) {
 	ok := false
 	defer func() {
 		if ok {
@@ -166,10 +170,10 @@ func (e *executor) call(ctx context.Context, j *job) (r returned) {
 			v = errors.New("handler called runtime.Goexit")
 		}
 		if p, isolated := v.(*isolate.Panic); isolated {
-			r = returned{panic: &panicked{value: p.Text, frames: p.Frames}}
+			*r = returned{panic: &panicked{value: p.Text, frames: p.Frames}}
 			return
 		}
-		r = returned{panic: caught(v)}
+		*r = returned{panic: caught(v)}
 	}()
 	invoke := j.handler.Invoke()
 	for i := len(e.cfg.Middleware) - 1; i >= 0; i-- {
@@ -177,13 +181,12 @@ func (e *executor) call(ctx context.Context, j *job) (r returned) {
 	}
 	r.value, r.err = invoke(ctx, j.task)
 	ok = true
-	return r
 }
 
 // outcome is outcomeOf, under guard: it runs code of the handler's author as well, such as the Error method of
 // a nil pointer, the MarshalJSON of a result, or a retry policy. A panic there fails the task.
 func (e *executor) outcome(j *job, r returned, cause error) (out outcome) {
-	env := envFor(e.cfg, e.settler.who, j, time.Now())
+	env := func() *canvas.Env { return envFor(e.cfg, e.settler.who, j, time.Now()) }
 	defer func() {
 		if v := recover(); v != nil {
 			out = outcomeOf(j, returned{panic: caught(v)}, nil, env)

@@ -127,11 +127,10 @@ func (h *host) publish(ctx context.Context, plan func(*canvas.Env) (canvas.Plan,
 	return p, nil
 }
 
-type hostKey struct{}
-
 // hostOf is the host of the task that runs in ctx, for the built-in tasks.
 func hostOf(ctx context.Context) (*host, bool) {
-	h, ok := ctx.Value(hostKey{}).(*host)
+	lent, _ := handlers.HostFrom(ctx)
+	h, ok := lent.(*host)
 	return h, ok
 }
 

@@ -26,8 +26,10 @@ type intake struct {
 	ready bool          // run's own: messages were granted before
 	full  bool          // run's own: held tasks leave no room
 
-	mu     sync.Mutex
-	cancel context.CancelFunc // of the Receive in progress; guarded by mu
+	mu        sync.Mutex
+	receiving context.Context    // of Receive, for one after the other until it is cancelled; guarded by mu
+	stop      context.CancelFunc // of receiving; guarded by mu
+	cancel    context.CancelFunc // the same while a Receive may be in progress, else nil; guarded by mu
 }
 
 func newIntake(w *Worker, taking, work, settle context.Context) *intake {
@@ -44,10 +46,9 @@ func (in *intake) nudge() {
 	default:
 	}
 	in.mu.Lock()
-	cancel := in.cancel
-	in.mu.Unlock()
-	if cancel != nil {
-		cancel()
+	defer in.mu.Unlock()
+	if in.cancel != nil {
+		in.cancel()
 	}
 }
 
@@ -108,6 +109,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 			log.Warn("closing the consumer", "err", err)
 		}
 	}()
+	defer in.hangUp()
 	in.w.stats.consuming.Store(true)
 	in.w.stages.phase[Consuming].close()
 	if !in.ready { // once, as Celery
@@ -198,11 +200,8 @@ func (in *intake) follow(ctx context.Context, c transports.Consumer, have []tran
 
 // receive waits for a free slot and then for a message. nil and no error: look again.
 func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transports.Delivery, error) {
-	rctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	in.mu.Lock()
-	in.cancel = cancel
-	in.mu.Unlock()
+	rctx, done := in.listen(ctx)
+	defer done()
 	// From here on a nudge cancels rctx: a slot taken after this look is not missed.
 	if !in.w.slots.free() {
 		select {
@@ -212,6 +211,33 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 		return nil, nil
 	}
 	return c.Receive(rctx)
+}
+
+// listen is the context of a Receive, which a nudge cancels until done is called. What was not cancelled serves the next one, too.
+func (in *intake) listen(ctx context.Context) (rctx context.Context, done func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.receiving == nil || in.receiving.Err() != nil {
+		in.receiving, in.stop = context.WithCancel(ctx)
+	}
+	in.cancel = in.stop
+	return in.receiving, in.deaf
+}
+
+// hangUp ends what listen has left: the next connection has a context of its own.
+func (in *intake) hangUp() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.stop != nil {
+		in.stop()
+	}
+	in.receiving, in.stop, in.cancel = nil, nil, nil
+}
+
+func (in *intake) deaf() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.cancel = nil
 }
 
 // window is how many messages may be unsettled: what runs and settles, and what is held for its eta.

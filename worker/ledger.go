@@ -222,6 +222,9 @@ func (l *ledger) forget(t *protocol.Task) {
 func (l *ledger) wasSettled(t *protocol.Task, instance string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.unacked) == 0 {
+		return false
+	}
 	since, known := l.unacked[runKey(t)]
 	return known && since == instance
 }

@@ -46,7 +46,7 @@ type outcome struct {
 
 // outcomeOf maps what the handler returned to one outcome. cause is why its context ended, nil if it did
 // not. Encoding of the value is tried here, so a result that cannot be encoded is failed.
-func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
+func outcomeOf(j *job, r returned, cause error, env func() *canvas.Env) outcome {
 	if r.panic != nil { // fmt survives a value whose own methods panic
 		exc := protocol.NewException("RuntimeError", cleanText(fmt.Sprintf("panic: %v", r.panic.value)))
 		return outcome{kind: failed, exception: exc, traceback: panicTraceback(j.task.Name, r.panic, exc)}
@@ -71,7 +71,7 @@ func outcomeOf(j *job, r returned, cause error, env *canvas.Env) outcome {
 		sig, err := signatureOf(replace.Signature)
 		if err == nil {
 			var p canvas.Plan
-			if p, err = canvas.Replace(j.task, sig, env); err == nil {
+			if p, err = canvas.Replace(j.task, sig, env()); err == nil {
 				return outcome{kind: replaced, effects: p.Effects}
 			}
 		}

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -105,10 +106,11 @@ func TestFailuresPanicsAndWhatTheyStore(t *testing.T) {
 				return 0, &protocol.Exception{Module: "myapp.errors", Type: "PaymentDeclined", Args: args("card", int64(3))}
 			}),
 			handlers.Func("panic", func(context.Context, nothing) (int, error) { panic("oh no") }),
+			handlers.Func("goexit", func(context.Context, nothing) (int, error) { runtime.Goexit(); return 0, nil }),
 			handlers.Func("chan", func(context.Context, nothing) (any, error) { return make(chan int), nil }),
 			handlers.Func("double", double),
 		)
-		for _, name := range []string{"error", "python", "panic", "chan", "double"} {
+		for _, name := range []string{"error", "python", "panic", "goexit", "chan", "double"} {
 			r.send(protocol.Task{ID: name, Name: name, Args: nil})
 		}
 		synctest.Wait()
@@ -119,6 +121,7 @@ func TestFailuresPanicsAndWhatTheyStore(t *testing.T) {
 			t.Errorf("python: %#v", exc)
 		}
 		r.wantException("panic", "RuntimeError")
+		r.wantException("goexit", "RuntimeError")
 		tb := r.result("panic").Traceback
 		if !strings.HasPrefix(tb, "Traceback (most recent call last):\n  File ") || !strings.Contains(tb, "outcome_test.go") || !strings.HasSuffix(tb, "RuntimeError: panic: oh no\n") {
 			t.Errorf("traceback of a panic:\n%s", tb)

@@ -64,13 +64,16 @@ func plan(cfg *Config, who publisherID, j *job, out outcome, now time.Time) []st
 	case succeeded:
 		// What follows goes out before the result is stored, so that whoever sees the result finds its
 		// children complete.
-		effects, children, err := canvas.AfterSuccess(j.task, out.value, envFor(cfg, who, j, now))
-		if err != nil {
-			exc := protocol.NewException("ValueError", err.Error())
-			out = outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
-			return append([]step{insteadStep{out}}, plan(cfg, who, j, out, now)...)
+		var children []protocol.Value
+		if canvas.Followed(j.task) {
+			effects, more, err := canvas.AfterSuccess(j.task, out.value, envFor(cfg, who, j, now))
+			if err != nil {
+				exc := protocol.NewException("ValueError", err.Error())
+				out = outcome{kind: failed, exception: exc, traceback: traceback(j.task.Name, lastLine(exc))}
+				return append([]step{insteadStep{out}}, plan(cfg, who, j, out, now)...)
+			}
+			steps, children = effectSteps(effects), more
 		}
-		steps = effectSteps(effects)
 		if !j.ignored(cfg) {
 			r := result(cfg, j, protocol.Success)
 			r.Value, r.DateDone, r.Children = out.value, now, append(j.children, children...)

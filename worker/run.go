@@ -16,15 +16,20 @@ import (
 type roster struct {
 	link  sync.WaitGroup // the link and the control that listens on it, which outlive the rest
 	rooms sync.WaitGroup // intake and calendar: who makes tasks
-	tasks sync.WaitGroup // one per job in flight
-	calls sync.WaitGroup // handlers; one that ignores its context may outlive Run
+	tasks crew           // one per job in flight
+	calls crew           // handlers; one that ignores its context may outlive Run
 	tells sync.WaitGroup // who talks with monitors and other nodes; ends before the link, to leave nothing behind
+}
+
+func newRoster() *roster {
+	begin := func(f func()) { go f() } // the crew knows when f has ended
+	return &roster{tasks: crew{begin: begin}, calls: crew{begin: begin}}
 }
 
 func (r *roster) linking(f func()) { r.link.Go(f) }
 func (r *roster) room(f func())    { r.rooms.Go(f) }
-func (r *roster) task(f func())    { r.tasks.Go(f) }
-func (r *roster) handler(f func()) { r.calls.Go(f) }
+func (r *roster) task(f func())    { r.tasks.run(f) }
+func (r *roster) handler(f func()) { r.calls.run(f) }
 func (r *roster) telling(f func()) { r.tells.Go(f) }
 
 // within reports whether all of wg ended within d, and before quit.
@@ -96,6 +101,8 @@ func (w *Worker) idle() bool {
 // Three contexts: ctx (take no more), work (parent of the handlers), settle (effects; ends last).
 func (w *Worker) run(ctx context.Context) error {
 	defer w.stages.ended()
+	defer w.roster.calls.dismiss()
+	defer w.roster.tasks.dismiss()
 	ctx, endTaking := context.WithCancel(ctx)
 	defer endTaking()
 	w.roster.linking(func() {
@@ -182,9 +189,9 @@ func (w *Worker) run(ctx context.Context) error {
 	}
 	w.stages.phase[Ending].close()
 	endWork(handlers.ErrShutdown)
-	if !w.roster.within(&w.roster.tasks, w.cfg.Settle, w.stages.quit.done) {
+	if !w.roster.within(&w.roster.tasks.running, w.cfg.Settle, w.stages.quit.done) {
 		endSettle() // what is left returns to its queue with the connection
-		w.roster.within(&w.roster.tasks, time.Second, nil)
+		w.roster.within(&w.roster.tasks.running, time.Second, nil)
 	}
 	endTelling()
 	w.roster.within(&w.roster.tells, eventTimeout+flushFor, w.stages.quit.done)

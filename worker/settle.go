@@ -27,6 +27,7 @@ type settler struct {
 	told   *pulse
 
 	dispatch *dispatch.Dispatcher // one attempt at an effect
+	limit    limit
 }
 
 // publisher is what the settler needs of the link.
@@ -319,7 +320,5 @@ func (s *settler) requeue(ctx context.Context, j *job, how func(context.Context)
 
 // attempt bounds one call.
 func (s *settler) attempt(ctx context.Context, call func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
-	defer cancel()
-	return call(ctx)
+	return call(s.limit.of(ctx))
 }

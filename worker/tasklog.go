@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -48,6 +49,9 @@ func refusalText(t *protocol.Task, exc *protocol.Exception) string {
 }
 
 func logOutcome(log *slog.Logger, j *job, out outcome) {
+	if out.kind == succeeded && !log.Enabled(context.Background(), slog.LevelInfo) {
+		return // nobody reads what would be the dearest part of a small task
+	}
 	attrs := append(taskAttrs(j.task), "took", out.took)
 	prefix := "Task " + label(j.task) + " "
 	switch out.kind {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -21,7 +22,7 @@ import (
 func (in *intake) admit(j *job) {
 	w := in.w
 	if j.task == nil {
-		if !waits(&j.delivery.Message) && !w.ledger.knows(rawRun(&j.delivery.Message)) && in.suspect(j) {
+		if j.delivery.Redelivered && !waits(&j.delivery.Message) && !w.ledger.knows(rawRun(&j.delivery.Message)) && in.suspect(j) {
 			return
 		}
 		task, err := protocol.DecodeTask(j.delivery.Message, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
@@ -57,7 +58,9 @@ func (in *intake) admit(j *job) {
 	}
 	if known && !j.logged {
 		j.logged = true
-		w.log.Info(fmt.Sprintf("Task %s received", label(j.task)), taskAttrs(j.task)...)
+		if w.log.Enabled(in.settle, slog.LevelInfo) {
+			w.log.Info("Task "+label(j.task)+" received", taskAttrs(j.task)...)
+		}
 		// Celery looks for the id and the expiry before it says that it received the task, for stamps after.
 		if v.kind != settled && v.kind != duplicated && (v.kind != revoke || v.reason != "expired" && w.revoked.stamped(j.task)) {
 			w.pulse.received(j)

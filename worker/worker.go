@@ -148,7 +148,7 @@ func New(cfg Config) (*Worker, error) {
 	if w.cfg.Handlers, err = withBuiltins(own, w); err != nil {
 		return nil, err
 	}
-	w.roster = &roster{}
+	w.roster = newRoster()
 	w.settling = newSlots(cfg.Settling)
 	w.autoscaler = newAutoscaler(cfg.Autoscale, w.log, w.slots, w.settling)
 	w.queues = newQueueSet(cfg.Queues, cfg.Declared)
