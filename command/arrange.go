@@ -7,14 +7,10 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// arrange puts the flags of a command line before its arguments, where the library wants them: Celery's users
-// write `inspect query_task ID -d w1@web1`. It also takes apart short flags with their value, as in -c2 and
-// -lINFO. What it does not know stays where it is, so that the library says what is wrong with it.
-func arrange(args []string, flags []cli.Flag, commands []*cli.Command) []string {
-	if len(args) < 2 {
-		return args
-	}
-	out, rest := args[:1:1], args[1:]
+// arrange puts the flags of a command line before its arguments, where package flag wants them: Celery's users write
+// `inspect query_task ID -d w1@web1`. It also takes apart short flags with their value, as in -c2 and -lINFO. What it
+// does not know stays where it is, to be refused.
+func arrange(rest []string, flags []cli.Flag, commands []*cli.Command) (out []string) {
 	for len(rest) > 0 {
 		if isFlag(rest[0]) {
 			taken, n := takeFlag(rest, flags)
@@ -63,7 +59,7 @@ func isFlag(arg string) bool {
 	return len(arg) > 1 && arg[0] == '-' && (arg[1] < '0' || arg[1] > '9')
 }
 
-// takeFlag is the flag at the start of args, as the library wants it, and how many arguments it is.
+// takeFlag is the flag at the start of args, as package flag wants it, and how many arguments it is.
 func takeFlag(args []string, flags []cli.Flag) (taken []string, n int) {
 	name, _, joined := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
 	f := flagNamed(flags, name)

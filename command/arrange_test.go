@@ -27,10 +27,10 @@ func TestFlagsMayStandAnywhere(t *testing.T) {
 		{"nothing", "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			given := append([]string{"stalk"}, strings.Fields(tt.given)...)
+			given := strings.Fields(tt.given)
 			before := slices.Clone(given)
 			got := arrange(given, globalFlags(), all)
-			if want := append([]string{"stalk"}, strings.Fields(tt.want)...); !slices.Equal(got, want) {
+			if want := strings.Fields(tt.want); !slices.Equal(got, want) {
 				t.Errorf("arrange(%q) = %q, want %q", tt.given, got, want)
 			}
 			if !slices.Equal(given, before) {

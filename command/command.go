@@ -80,25 +80,13 @@ func run(ctx context.Context, g Program, args []string, p process) int {
 	if len(args) > 0 && args[0] != "" {
 		p.name = filepath.Base(args[0])
 	}
-	app := &cli.App{
-		Name:            "stalk",
-		Usage:           "a Go worker beside Celery",
-		Version:         Version,
-		Flags:           globalFlags(),
-		Commands:        append(commands(g, p), completeCommand(g, p)),
-		Writer:          p.stdout,
-		ErrWriter:       p.stderr,
-		ExitErrHandler:  func(*cli.Context, error) {},
-		HideHelpCommand: true,
-		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return usageError{err} },
-		Action: func(c *cli.Context) error {
-			if name := c.Args().First(); name != "" {
-				return usageError{fmt.Errorf("no such command: %q; stalk --help lists them", name)}
-			}
-			return cli.ShowAppHelp(c)
-		},
+	program := &cli.Command{
+		Name: "stalk", HelpName: "stalk", Usage: "a Go worker beside Celery",
+		Flags: globalFlags(), Subcommands: append(commands(g, p), completeCommand(g, p)),
+		Action: chooseBelow(p),
 	}
-	err := app.RunContext(ctx, arrange(args, app.Flags, app.Commands))
+	typed := arrange(args[min(1, len(args)):], program.Flags, program.Subcommands)
+	err := commandLine{p.stdout}.run(ctx, program, nil, typed)
 	var usage usageError
 	var exit exitError
 	switch {
@@ -159,11 +147,14 @@ func commands(g Program, p process) []*cli.Command {
 }
 
 // chooseBelow is the action of a command that only has commands below it: it shows them, or refuses one it has not.
-func chooseBelow(c *cli.Context) error {
-	if name := c.Args().First(); name != "" {
-		return wrongly("%s: no such command: %q; stalk %[1]s --help lists them", c.Command.Name, name)
+func chooseBelow(p process) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if name := c.Args().First(); name != "" {
+			return wrongly("no such command: %q; %s --help lists them", name, c.Command.HelpName)
+		}
+		showHelp(p.stdout, c.Command)
+		return nil
 	}
-	return cli.ShowSubcommandHelp(c)
 }
 
 // onUsageError tells c and what is below it what to do about a mistake in its flags. The help command, one variable of

@@ -76,8 +76,8 @@ func TestRefusalsSayWhatToChange(t *testing.T) {
 		{"no task", nil, "worker -b redis://", "add --demo or --media-root"},
 		{"no broker", nil, "worker --demo", "give -b URL, CELERY_BROKER_URL, or broker_url"},
 		{"unknown command", nil, "wrker", `no such command: "wrker"`},
-		{"unknown command below quarantine", nil, "quarantine lits", `quarantine: no such command: "lits"; stalk quarantine --help`},
-		{"unknown command below list", nil, "list bindigns", `list: no such command: "bindigns"`},
+		{"unknown command below quarantine", nil, "quarantine lits", `no such command: "lits"; stalk quarantine --help`},
+		{"unknown command below list", nil, "list bindigns", `no such command: "bindigns"; stalk list --help`},
 		{"unknown flag", nil, "worker --quues x", "flag provided but not defined: -quues"},
 		{"an argument", nil, "worker x", `takes no arguments but key=value settings, got "x"`},
 		{"an override of nothing", nil, "worker worker_concurency=2", `did you mean "worker_concurrency"?`},
@@ -318,6 +318,7 @@ func TestGraceIsSecondsOrADuration(t *testing.T) {
 func TestHelpAndVersion(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"--help", "worker"}, {"--version", Version}, {"worker --help", "--media-root"}, {"demo --help", "--port"}, {"", "COMMANDS"},
+		{"-v", "stalk version " + Version}, {"inspect active -h", "--destination"}, {"quarantine show --help", "stalk quarantine show [options] [ID ...]"}, {"quarantine", "   replay  send"},
 	} {
 		var stdout bytes.Buffer
 		if code := Run(t.Context(), nil, append([]string{"stalk"}, strings.Fields(tt.args)...), &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), tt.want) {

@@ -19,9 +19,9 @@ func configure(t *testing.T, file string, environ []string, args ...string) (cfg
 		args = append([]string{"--config", writeFile(t, "settings.yaml", file)}, args...)
 	}
 	ran := false
-	app := &cli.App{
-		Name: "stalk", Flags: globalFlags(), ExitErrHandler: func(*cli.Context, error) {},
-		Commands: []*cli.Command{{Name: "worker", Flags: append(workerFlags(), globalFlags()...), Action: func(c *cli.Context) error {
+	program := &cli.Command{
+		Name: "stalk", Flags: globalFlags(),
+		Subcommands: []*cli.Command{{Name: "worker", Flags: append(workerFlags(), globalFlags()...), Action: func(c *cli.Context) error {
 			ran = true
 			s, more, err := prepare(c, environ)
 			if err != nil {
@@ -36,7 +36,7 @@ func configure(t *testing.T, file string, environ []string, args ...string) (cfg
 			return err
 		}}},
 	}
-	if err := app.RunContext(t.Context(), append([]string{"stalk", "worker"}, args...)); err != nil || !ran {
+	if err := (commandLine{}).run(t.Context(), program, nil, append([]string{"worker"}, args...)); err != nil || !ran {
 		t.Fatalf("worker %q: %v", args, err)
 	}
 	return cfg, notes

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"strings"
 	"testing"
 	"time"
@@ -39,14 +38,14 @@ func TestTheLifecycleIsReadFromFlagsAndSettings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got worker.Config
-			app := &cli.App{Writer: &bytes.Buffer{}, ExitErrHandler: func(*cli.Context, error) {}, Flags: append(workerFlags(), globalFlags()...), Action: func(c *cli.Context) error {
+			program := &cli.Command{Flags: append(workerFlags(), globalFlags()...), Action: func(c *cli.Context) error {
 				s, _, err := prepare(c, tt.env)
 				if err != nil {
 					return err
 				}
 				return lifecycle(c, s, &got)
 			}}
-			err := app.Run(append([]string{"stalk"}, strings.Fields(tt.args)...))
+			err := commandLine{}.run(t.Context(), program, nil, strings.Fields(tt.args))
 			switch {
 			case tt.err == "" && err != nil, tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
 				t.Errorf("error %v, want %q", err, tt.err)

@@ -13,7 +13,7 @@ func listCommand(p process) *cli.Command {
 		Name:   "list",
 		Usage:  "look at the broker",
 		Flags:  globalFlags(),
-		Action: chooseBelow,
+		Action: chooseBelow(p),
 		Subcommands: []*cli.Command{{
 			Name:  "bindings",
 			Usage: "list which queues are bound to which exchanges (Redis)",

@@ -28,7 +28,7 @@ func quarantineCommand(p process) *cli.Command {
 		Name:   "quarantine",
 		Usage:  "look at the messages that workers have set aside, and run or drop them",
 		Flags:  globalFlags(),
-		Action: chooseBelow,
+		Action: chooseBelow(p),
 		Subcommands: []*cli.Command{
 			sub("list", "count the messages of each queue's quarantine", "", runQuarantineList),
 			sub("show", "print the messages, which stay where they are", "[ID ...]", runQuarantineShow,
