@@ -317,8 +317,15 @@ func TestGraceIsSecondsOrADuration(t *testing.T) {
 
 func TestHelpAndVersion(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"--help", "worker"}, {"--version", Version}, {"worker --help", "--media-root"}, {"demo --help", "--port"}, {"", "COMMANDS"},
-		{"-v", "stalk version " + Version}, {"inspect active -h", "--destination"}, {"quarantine show --help", "stalk quarantine show [options] [ID ...]"}, {"quarantine", "   replay  send"},
+		{"--help", "worker"},
+		{"--version", Version},
+		{"worker --help", "--media-root"},
+		{"demo --help", "--port"},
+		{"", "COMMANDS"},
+		{"-v", "stalk version " + Version},
+		{"inspect active -h", "--destination"},
+		{"quarantine show --help", "stalk quarantine show [options] [ID ...]"},
+		{"quarantine", "   replay  send"},
 	} {
 		var stdout bytes.Buffer
 		if code := Run(t.Context(), nil, append([]string{"stalk"}, strings.Fields(tt.args)...), &stdout, io.Discard); code != 0 || !strings.Contains(stdout.String(), tt.want) {
