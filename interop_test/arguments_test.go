@@ -54,7 +54,7 @@ const echoes = `
 	if message == "yaml" and "lone surrogates" in sent:
 	    # The one thing not carried: YAML 1.2 has no lone surrogates, Python's YAML 1.1 has. The caller is told.
 	    r, _ = sent.pop("lone surrogates")
-	    raises("DecodeError", None, r.get, timeout=40)
+	    raises("DecodeError", None, r.get, timeout=60)
 	def look(value):
 	    "Its repr. Python's YAML sorts the keys, Stalk's keeps their order."
 	    if result == "yaml" and isinstance(value, dict):
@@ -114,7 +114,7 @@ func TestEveryCompressionOfKombuIsRead(t *testing.T) {
 			names = ["zlib", "gzip", "bzip2", "bzip", "lzma", "xz", "brotli"] + [n for n in ("zstd", "zstandard") if n in compression._aliases]
 			sent = [(n, echo.apply_async((n, "payload " * 1000), queue=Q, compression=n)) for n in names]
 			for n, r in sent:
-			    assert r.get(timeout=40)["args"] == [n, "payload " * 1000], n
+			    assert r.get(timeout=60)["args"] == [n, "payload " * 1000], n
 		`)
 	})
 }
@@ -124,11 +124,11 @@ func TestMessagesOfProtocol1(t *testing.T) {
 		queue := unique("v1")
 		s.stalk(t, queue)
 		s.withClient("task_protocol", 1).python(t, queue).run(`
-			assert add.apply_async((2,), {"y": 2**70}, queue=Q).get(timeout=40) == 2 + 2**70
+			assert add.apply_async((2,), {"y": 2**70}, queue=Q).get(timeout=60) == 2 + 2**70
 			r = add.apply_async((1,), queue=Q, countdown=1)
-			assert r.get(timeout=40) == 2
-			raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=40)
-			assert retry.apply_async((2,), queue=Q).get(timeout=40) == 2
+			assert r.get(timeout=60) == 2
+			raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=60)
+			assert retry.apply_async((2,), queue=Q).get(timeout=60) == 2
 		`)
 	})
 }
@@ -143,9 +143,9 @@ func TestHeadersWithIntegersOf64Bits(t *testing.T) {
 			if "amqp" not in app.conf.broker_url:
 			    del headers["when"]
 			results = [add.apply_async((i,), queue=Q, headers=headers) for i in range(20)]
-			assert [r.get(timeout=40) for r in results] == list(range(1, 21))
+			assert [r.get(timeout=60) for r in results] == list(range(1, 21))
 			# A retry publishes the headers again.
-			assert retry.apply_async((2,), queue=Q, headers=headers).get(timeout=40) == 2
+			assert retry.apply_async((2,), queue=Q, headers=headers).get(timeout=60) == 2
 		`)
 		if got := countLog(w, "Connection to broker lost"); got != 0 {
 			t.Errorf("the connection was lost %d times", got)

@@ -208,7 +208,7 @@ func (b *browser) try(method string, params map[string]any, result any) error {
 			return json.Unmarshal(a.Result, result)
 		}
 		return nil
-	case <-time.After(30 * time.Second):
+	case <-time.After(90 * time.Second):
 		return fmt.Errorf("chromium does not answer to %s", method)
 	}
 }
@@ -248,7 +248,7 @@ func (b *browser) tryEval(code string, value any) error {
 // wait waits until a JavaScript expression is true.
 func (b *browser) wait(code string) {
 	b.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for {
 		ok := false
 		err := b.tryEval("Boolean("+code+")", &ok) // fails while one page gives way to the next

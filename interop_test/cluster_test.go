@@ -88,7 +88,7 @@ func TestAClusterLosesItsNodes(t *testing.T) {
 		missing = []
 		for id in sent:
 			try:
-				assert AsyncResult(id).get(timeout=30) == 0.02
+				assert AsyncResult(id).get(timeout=60) == 0.02
 			except Exception as exc:
 				missing.append((id, repr(exc)))
 				assert len(missing) < 5, missing

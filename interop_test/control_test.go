@@ -33,7 +33,7 @@ func TestCeleryInspectSeesANode(t *testing.T) {
 		node := w.name + "@test"
 		inspect := func(command ...string) any {
 			t.Helper()
-			got := s.celeryCommand(t, append([]string{"inspect", "-d", node, "-t", "5", "-j"}, command...)...)
+			got := s.celeryCommand(t, append([]string{"inspect", "-d", node, "-t", "60", "-j"}, command...)...)
 			if len(got) != 1 || got[node] == nil {
 				t.Fatalf("inspect %q = %v, want %s alone", command, got, node)
 			}
@@ -69,7 +69,7 @@ func TestInspectShowsTheSameRowsAsPython(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
 		code := `
 			import celery
-			i = app.control.inspect(destination=[NODE], timeout=5)
+			i = app.control.inspect(destination=[NODE], timeout=60)
 			assert i.ping() == {NODE: {"ok": "pong"}}
 			# The one to hold comes first: Stalk decodes no message while all slots are taken.
 			held = add.apply_async((1,), {"y": 2}, queue=Q, countdown=3600, priority=3)
@@ -99,8 +99,8 @@ func TestInspectShowsTheSameRowsAsPython(t *testing.T) {
 			rows["queues"] = i.active_queues()[NODE]
 			rows["queues"][0]["queue_arguments"] = None
 			rows["stats"] = sorted(i.stats()[NODE])
-			rows["unknown"] = app.control.broadcast("nosuch", reply=True, destination=[NODE], timeout=5, limit=1)[0][NODE]
-			rows["typo"] = app.control.broadcast("query_task", reply=True, destination=[NODE], timeout=5, limit=1)[0][NODE]
+			rows["unknown"] = app.control.broadcast("nosuch", reply=True, destination=[NODE], timeout=60, limit=1)[0][NODE]
+			rows["typo"] = app.control.broadcast("query_task", reply=True, destination=[NODE], timeout=60, limit=1)[0][NODE]
 			value = rows
 		`
 		rows := func(w *worker, queue string, slots int) string {
@@ -125,7 +125,7 @@ func TestANodeNameThatIsTakenStopsNoTask(t *testing.T) {
 		w := s.stalk(t, queue)
 		twin := s.startStalk(t, other, "-n", w.name+"@test")
 		twin.waitLog(w.name + "@test ready.")
-		s.python(t, other).run(`assert add.apply_async((1,), queue=Q).get(timeout=40) == 2`)
+		s.python(t, other).run(`assert add.apply_async((1,), queue=Q).get(timeout=60) == 2`)
 		w.stop()
 		s.python(t, other).run(`
 			i = app.control.inspect(destination=[NODE], timeout=5)
@@ -141,7 +141,7 @@ func TestAnswersDuringWarmShutdown(t *testing.T) {
 		w := s.stalk(t, queue)
 		p := s.python(t, queue)
 		p.run(`
-			i = app.control.inspect(destination=[NODE], timeout=5)
+			i = app.control.inspect(destination=[NODE], timeout=60)
 			r = sleep.apply_async((6,), queue=Q)
 			wait(lambda: i.active()[NODE])
 		`, map[string]any{"NODE": w.name + "@test"})
@@ -149,7 +149,7 @@ func TestAnswersDuringWarmShutdown(t *testing.T) {
 		w.waitLog("Warm shutdown")
 		p.run(`
 			assert [row["id"] for row in i.active()[NODE]] == [r.id]
-			r.get(timeout=40)
+			r.get(timeout=60)
 		`, map[string]any{"NODE": w.name + "@test"})
 		if code := w.wait(40 * time.Second); code != 0 {
 			t.Errorf("ended with %d", code)

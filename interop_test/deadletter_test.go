@@ -28,8 +28,8 @@ func TestDeadLetters(t *testing.T) {
 									return got
 								got.append((m.headers["task"], m.headers["x-first-death-reason"], m.headers["x-first-death-queue"] == Q, len(m.headers["x-death"])))
 					# Reject, and a name that nobody serves
-					raises("Reject", None, drop.apply_async(("no",), queue=Q).get, timeout=40)
-					raises("NotRegistered", None, app.send_task("shop.nobody", queue=Q).get, timeout=40)
+					raises("Reject", None, drop.apply_async(("no",), queue=Q).get, timeout=60)
+					raises("NotRegistered", None, app.send_task("shop.nobody", queue=Q).get, timeout=60)
 					wait(lambda: left(DEAD) == 2)
 					assert sorted(reasons()) == [("shop.drop", "rejected", True, 1), ("shop.nobody", "rejected", True, 1)]
 				`)
@@ -39,7 +39,7 @@ func TestDeadLetters(t *testing.T) {
 				s2 := s.with("task_acks_on_failure_or_timeout", false)
 				w = s2.stalk(t, queue)
 				p.run(`
-					raises("ValueError", None, fail.apply_async(("boom",), queue=Q).get, timeout=40)
+					raises("ValueError", None, fail.apply_async(("boom",), queue=Q).get, timeout=60)
 					wait(lambda: left(DEAD) == 1)
 					assert reasons() == [("demo.fail", "rejected", True, 1)]
 				`)
@@ -64,8 +64,8 @@ func TestDeadLetters(t *testing.T) {
 				`)
 				dead := s.stalk(t, queue+".dead")
 				p.run(`
-					assert [r.get(timeout=40) for r in late] == [1, 2, 3]
-					assert again.get(timeout=40) == 2
+					assert [r.get(timeout=60) for r in late] == [1, 2, 3]
+					assert again.get(timeout=60) == 2
 					wait(lambda: left(DEAD) == 0)
 				`)
 				dead.stop()

@@ -51,7 +51,7 @@ func TestDelayedDeliveryBothWays(t *testing.T) {
 			watch = spy(Q)
 			def timed(r, least):
 				began = time.monotonic()
-				value = r.get(timeout=40)
+				value = r.get(timeout=60)
 				assert time.monotonic() - began > least, (r, time.monotonic() - began)
 				return value
 			assert timed(add.apply_async((1, 2), countdown=2), 1.7) == 3
@@ -69,7 +69,7 @@ func TestDelayedDeliveryBothWays(t *testing.T) {
 			assert [m.delivery_info["routing_key"][-4-len(Q):] for m in seen(watch)] == ["0.1." + Q, "1.0." + Q]
 			linked = str(uuid.uuid4())
 			add.apply_async((1, 1), link=add.s(5).set(countdown=1, task_id=linked))
-			assert AsyncResult(linked).get(timeout=40) == 7
+			assert AsyncResult(linked).get(timeout=60) == 7
 			assert len(seen(watch)) == 1
 			forget(watch)
 		`)
@@ -90,7 +90,7 @@ func TestDelayedMessagesAreBytesOfCelery(t *testing.T) {
 			published[i] = p.run(`
 				watch = spy(Q)
 				r = retry.apply_async((2, 1), headers={"mine": 1}, priority=3, expires=600)
-				assert r.get(timeout=40) == 2
+				assert r.get(timeout=60) == 2
 				def fields(m):
 					h = dict(m.headers)
 					assert h.pop("origin") and h.pop("eta") and h.pop("id") == h.pop("root_id") == h.pop("parent_id") == r.id and h.pop("expires")
@@ -128,7 +128,7 @@ func TestKombuFindsItsDelayExchanges(t *testing.T) {
 		`)
 		w.stop()
 		other := s.stalk(t, queue)
-		p.run(`assert add.apply_async((1,), countdown=1).get(timeout=40) == 2`)
+		p.run(`assert add.apply_async((1,), countdown=1).get(timeout=60) == 2`)
 		other.stop()
 	}, onRabbitMQ)
 }

@@ -173,7 +173,7 @@ func (s setup) python(t *testing.T, queue string) *session {
 // run executes Python; an exception fails the test. It returns what the code assigned to `value`.
 func (p *session) run(code string, args ...map[string]any) json.RawMessage {
 	p.t.Helper()
-	return p.runFor(2*time.Minute, code, args...)
+	return p.runFor(4*time.Minute, code, args...)
 }
 
 // runFor is run for what may take longer.

@@ -58,7 +58,7 @@ func TestRemoteShutdownIsWarm(t *testing.T) {
 		if said := w.said(); said != "" {
 			t.Errorf("a signal's text is said: %q", said)
 		}
-		p.run(`assert running.get(timeout=40) == 3`)
+		p.run(`assert running.get(timeout=60) == 3`)
 	})
 }
 
@@ -93,7 +93,7 @@ func TestSystemdIsToldOfTheWorkersLife(t *testing.T) {
 		w.waitActive(p)
 		w.signal(syscall.SIGTERM)
 		hear("STOPPING=1")
-		p.run(`assert running.get(timeout=40) == 3`)
+		p.run(`assert running.get(timeout=60) == 3`)
 		if code := w.wait(40 * time.Second); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
@@ -116,7 +116,7 @@ func TestTwoNodesOfOneName(t *testing.T) {
 		p.run(`
 			import warnings
 			sent = [add.apply_async((i,), queue=Q) for i in range(100)]
-			assert [r.get(timeout=40) for r in sent] == list(range(1, 101))
+			assert [r.get(timeout=60) for r in sent] == list(range(1, 101))
 			got = [g for g in app.control.ping(timeout=2) if NODE in g]
 			with warnings.catch_warnings(record=True) as said:
 				warnings.simplefilter("always")
@@ -165,7 +165,7 @@ func TestNobodyNeedsToReadTheLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		read.Close()
-		p.run(`assert [add.apply_async((i,), queue=Q).get(timeout=40) for i in range(5)] == list(range(1, 6))`)
+		p.run(`assert [add.apply_async((i,), queue=Q).get(timeout=60) for i in range(5)] == list(range(1, 6))`)
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}

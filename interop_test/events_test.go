@@ -72,12 +72,12 @@ const listening = `
 	ready = threading.Event()
 	monitor = threading.Thread(target=capture, args=(ready,), daemon=True)
 	monitor.start()
-	assert ready.wait(20) and not ERRORS, ERRORS
+	assert ready.wait(60) and not ERRORS, ERRORS
 	def kinds(id):
 	    return [e["type"] for e in EVENTS.get(id, [])]
 	def ended(id, *last):
 	    try:
-	        return wait(lambda: set(kinds(id)) & set(last), 40)
+	        return wait(lambda: set(kinds(id)) & set(last))
 	    except AssertionError:
 	        raise AssertionError("%s: events %s, want %s" % (id, kinds(id), last))
 	def alive():
@@ -111,7 +111,7 @@ func TestEventsAreThoseOfAPythonWorker(t *testing.T) {
 			}
 			revoked = str(uuid.uuid4())
 			app.control.revoke(revoked)
-			wait(lambda: app.control.inspect(timeout=5, destination=[NODE]).revoked()[NODE])
+			wait(lambda: app.control.inspect(timeout=60, destination=[NODE]).revoked()[NODE])
 			ids["revoked"] = send(add, 1, task_id=revoked)
 			terminated = ids["terminated"] = send(sleep, 60)
 			ended(terminated, "task-started")
@@ -224,12 +224,12 @@ func TestCeleryStateFollowsStalk(t *testing.T) {
 		p.run(`
 			wait(lambda: alive() == [NODE])
 			quiet = add.apply_async((1,), queue=Q)
-			assert quiet.get(timeout=20) == 2
-			assert app.control.enable_events(reply=True, destination=[NODE], timeout=5, limit=1) == [{NODE: {"ok": "task events enabled"}}]
+			assert quiet.get(timeout=60) == 2
+			assert app.control.enable_events(reply=True, destination=[NODE], timeout=60, limit=1) == [{NODE: {"ok": "task events enabled"}}]
 			good, bad = add.apply_async((1, 2), queue=Q), fail.apply_async(("boom",), queue=Q)
 			again = retry.apply_async((1,), queue=Q)
 			for r in (good, again):
-			    r.get(timeout=20)
+			    r.get(timeout=60)
 			ended(bad.id, "task-failed")
 			ended(good.id, "task-succeeded")
 			ended(again.id, "task-succeeded")
@@ -281,8 +281,8 @@ func TestStalkBesideGossipingPythonWorkers(t *testing.T) {
 		first := s.neighbor(t, other)
 		p := s.python(t, queue)
 		p.run(`
-			i = app.control.inspect(timeout=5, destination=[NODE])
-			wait(i.ping, 40)
+			i = app.control.inspect(timeout=60, destination=[NODE])
+			wait(app.control.inspect(timeout=2, destination=[NODE]).ping) # it is ready before it hears on Redis
 			app.control.revoke(["before", "also"])
 			wait(lambda: sorted(i.revoked()[NODE]) == ["also", "before"])
 			before = i.clock()[NODE]["clock"]
@@ -295,10 +295,10 @@ func TestStalkBesideGossipingPythonWorkers(t *testing.T) {
 		first.waitLog(w.name + "@test joined the party")
 		w.waitLog(first.name + "@test joined the party")
 		p.run(`
-			i = app.control.inspect(timeout=5, destination=[NODE])
+			i = app.control.inspect(timeout=60, destination=[NODE])
 			assert sorted(i.revoked()[NODE]) == ["also", "before"], i.revoked()
 			r = add.apply_async((1,), queue=Q, task_id="before-" + Q)
-			assert r.get(timeout=20) == 2
+			assert r.get(timeout=60) == 2
 			wait(lambda: i.clock()[NODE]["clock"] > before)
 			app.control.revoke("after")
 		`, map[string]any{"NODE": w.name + "@test"})
@@ -310,13 +310,13 @@ func TestStalkBesideGossipingPythonWorkers(t *testing.T) {
 		second.waitLog("mingle: sync with 1 nodes")
 		w.waitLog("sync with " + second.name + "@test")
 		p.run(`
-			i = app.control.inspect(timeout=5, destination=[NODE])
-			wait(i.ping, 40)
+			i = app.control.inspect(timeout=60, destination=[NODE])
+			wait(app.control.inspect(timeout=2, destination=[NODE]).ping) # it is ready before it hears on Redis
 			assert sorted(i.revoked()[NODE]) == ["after", "also", "before"], i.revoked()
 			# An election, which with another Python worker beside would end this one: Stalk takes no part in it.
-			i = app.control.inspect(timeout=5, destination=[STALK])
-			assert app.control.broadcast("election", {"id": "1", "topic": "task", "action": None}, reply=True, destination=[STALK], timeout=5, limit=1) == [{STALK: None}]
-			assert app.control.broadcast("heartbeat", reply=True, destination=[STALK], timeout=5, limit=1) == [{STALK: None}]
+			i = app.control.inspect(timeout=60, destination=[STALK])
+			assert app.control.broadcast("election", {"id": "1", "topic": "task", "action": None}, reply=True, destination=[STALK], timeout=60, limit=1) == [{STALK: None}]
+			assert app.control.broadcast("heartbeat", reply=True, destination=[STALK], timeout=60, limit=1) == [{STALK: None}]
 			ids = [add.apply_async((k,), queue=Q).id for k in range(100)] + [app.send_task("no.such", queue=Q).id]
 			wait(lambda: all(AsyncResult(id, app=app).ready() for id in ids), 60)
 		`, map[string]any{"NODE": second.name + "@test", "STALK": w.name + "@test"})

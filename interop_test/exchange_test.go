@@ -25,7 +25,7 @@ func TestATopicBindingSurvivesTheSweepOfAPythonWorker(t *testing.T) {
 			        app.amqp.Producer(connection.default_channel).publish(message.body, exchange=topic, routing_key=key, serializer="json",
 			            headers=message.headers, **message.properties)
 			    return AsyncResult(message.headers["id"])
-			assert publish("orders.new.eu").get(timeout=40) == 3
+			assert publish("orders.new.eu").get(timeout=60) == 3
 
 			client = app.backend.client
 			assert client.smembers("_kombu.binding." + E) == client.smembers("_kombu.binding_permanent." + E) != set()
@@ -37,7 +37,7 @@ func TestATopicBindingSurvivesTheSweepOfAPythonWorker(t *testing.T) {
 		p.run(`
 			wait(lambda: not client.exists("_kombu.binding.loose-" + E), 90)
 			wait(lambda: client.zscore("_kombu.binding_deadlines", E) is None)
-			assert publish("orders.old.eu").get(timeout=40) == 3
+			assert publish("orders.old.eu").get(timeout=60) == 3
 		`)
 	}, onRedis)
 }
@@ -51,7 +51,7 @@ func TestATopicExchangeOnRabbitMQ(t *testing.T) {
 		s.stalk(t, queue) // makes the queue and its binding, as Celery's worker would
 		s.python(t, queue).run(`
 			r = app.send_task("demo.retry", (1,), exchange=E, exchange_type="topic", routing_key="orders.new.eu")
-			assert r.get(timeout=40) == 1
+			assert r.get(timeout=60) == 1
 		`, map[string]any{"E": exchange})
 	}, onRabbitMQ)
 }

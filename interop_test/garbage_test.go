@@ -27,7 +27,7 @@ func TestGarbageIsQuarantinedAndTheNextTaskAnswered(t *testing.T) {
 				for g in garbage:
 				    client.lpush(Q, g)
 				good = add.apply_async((1,), queue=Q)
-				assert good.get(timeout=40) == 2
+				assert good.get(timeout=60) == 2
 				wait(lambda: client.llen(Q + ".quarantine") == len(garbage))
 				kept = set(client.lrange(Q + ".quarantine", 0, -1))
 				missing = [g[:200] for g in garbage if g not in kept]
@@ -62,7 +62,7 @@ func TestGarbageIsQuarantinedAndTheNextTaskAnswered(t *testing.T) {
 				for body, properties in garbage:
 				    channel.basic_publish(amqp.Message(body, **properties), exchange="", routing_key=Q)
 				good = add.apply_async((1,), queue=Q)
-				assert good.get(timeout=40) == 2
+				assert good.get(timeout=60) == 2
 				kept = []
 				def fetched():
 				    # Before the first message is quarantined the queue may not be there.
@@ -92,11 +92,11 @@ func TestPickleIsRefusedKeptAndToldToItsCaller(t *testing.T) {
 			        return (open, (proof, "w"))
 			refused = app.send_task("demo.echo", (Evil(),), queue=Q, serializer="pickle")
 			good = add.apply_async((1,), queue=Q)
-			exc = raises("ContentDisallowed", None, refused.get, timeout=40)
+			exc = raises("ContentDisallowed", None, refused.get, timeout=60)
 			assert refused.state == "FAILURE"
 			for word in ("demo.echo", "pickle", "task_serializer", "accept_content"):
 			    assert word in str(exc), "%r does not name %s" % (exc, word)
-			assert good.get(timeout=40) == 2
+			assert good.get(timeout=60) == 2
 
 			import os
 			def kept():

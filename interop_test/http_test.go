@@ -94,7 +94,7 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 			from celery.exceptions import NotRegistered, TaskRevokedError
 			def ends(r, *errors):
 				try:
-					r.get(timeout=40)
+					r.get(timeout=60)
 				except errors:
 					return
 				assert not errors, r.result
@@ -197,7 +197,7 @@ func TestReadinessFollowsTheBroker(t *testing.T) {
 			w := s.stalk(t, queue, "--http", "127.0.0.1:0")
 			web := w.web()
 			waitPage(t, web+"/readyz", 200, "ready")
-			p.run(`assert add.apply_async((1,), queue=Q).get(timeout=40) == 2`)
+			p.run(`assert add.apply_async((1,), queue=Q).get(timeout=60) == 2`)
 
 			if err := server.Kill(); err != nil {
 				t.Fatal(err)

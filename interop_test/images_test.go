@@ -41,7 +41,7 @@ func TestStockImageTasksFromDjango(t *testing.T) {
 			os.makedirs(root + "/uploads")
 			source = photo(root + "/uploads/photo.jpg", quality=92)
 			r = thumbnail.apply_async(("uploads/photo.jpg",), queue=Q)
-			meta = r.get(timeout=40)
+			meta = r.get(timeout=60)
 			made = Image.open(os.path.join(root, meta["name"]))
 			assert made.size == (meta["width"], meta["height"]) == (256, 171), (made.size, meta)
 			assert meta["bytes"] == os.path.getsize(os.path.join(root, meta["name"])), meta
@@ -50,19 +50,19 @@ func TestStockImageTasksFromDjango(t *testing.T) {
 		`)
 		p.run(`
 			r = thumbnail.apply_async(("uploads/photo.jpg",), {"target": "small/a.png", "size": [64, 64], "fit": "cover", "format": "png"}, queue=Q)
-			meta = r.get(timeout=40)
+			meta = r.get(timeout=60)
 			assert meta["name"] == "small/a.png" and (meta["width"], meta["height"]) == (64, 64), meta
 			made = Image.open(root + "/small/a.png")
 			assert made.format == "PNG" and made.size == (64, 64)
 			many = variants.apply_async(("uploads/photo.jpg", [{"target": "v/1.jpg", "size": [300, 300]}, {"target": "v/2.png", "size": [100, 50], "fit": "cover"}]), queue=Q)
-			metas = many.get(timeout=40)
+			metas = many.get(timeout=60)
 			assert [m["name"] for m in metas] == ["v/1.jpg", "v/2.png"], metas
 			assert Image.open(root + "/v/1.jpg").size == (300, 200)
 			# EXIF orientation 6: the picture lies on its side.
 			exif = Image.Exif()
 			exif[0x0112] = 6
 			source = photo(root + "/turned.jpg", exif=exif, quality=92)
-			meta = thumbnail.apply_async(("turned.jpg",), queue=Q).get(timeout=40)
+			meta = thumbnail.apply_async(("turned.jpg",), queue=Q).get(timeout=60)
 			assert (meta["width"], meta["height"]) == (171, 256), meta
 			turned = corners(source)
 			got = corners(Image.open(os.path.join(root, meta["name"])))
@@ -75,7 +75,7 @@ func TestStockImageTasksFromDjango(t *testing.T) {
 			for name in ["../outside.jpg", "/etc/passwd", "missing.jpg", "broken.jpg", "link.jpg", "", "uploads", "a\x00b"]:
 			    r = thumbnail.apply_async((name,), queue=Q)
 			    try:
-			        got = r.get(timeout=40)
+			        got = r.get(timeout=60)
 			    except Exception as exc:
 			        assert str(exc), name
 			    else:
@@ -83,7 +83,7 @@ func TestStockImageTasksFromDjango(t *testing.T) {
 			for target in ["../x.jpg", "/tmp/x.jpg"]:
 			    r = thumbnail.apply_async(("uploads/photo.jpg",), {"target": target}, queue=Q)
 			    try:
-			        got = r.get(timeout=40)
+			        got = r.get(timeout=60)
 			    except Exception as exc:
 			        assert str(exc)
 			    else:

@@ -62,12 +62,14 @@ const boxed = `
 	        r = box_retried.apply_async(("exit",), queue=Q)
 	        out["exhausted"] = seen(r)
 	        out["told again"] = told(r, "task-retried")
-	    link = box.apply_async(("exit",), queue=Q, link_error=add.s(1).set(queue=Q, task_id="errback-" + r.id))
-	    seen(link)
-	    try:
-	        AsyncResult("errback-" + r.id).get(timeout=60)
-	    except TypeError as exc: # the id of the failed task and 1
-	        out["errback"] = True
+	        # Before, the arguments that an errback has of its own were not counted: add was called in the worker's main process, with
+	        # the request, the error, its traceback and 1, and its TypeError swallowed the event.
+	        link = box.apply_async(("exit",), queue=Q, link_error=add.s(1).set(queue=Q, task_id="errback-" + r.id))
+	        seen(link)
+	        try:
+	            AsyncResult("errback-" + r.id).get(timeout=60)
+	        except TypeError as exc: # the id of the failed task and 1
+	            out["errback"] = True
 	    c = group(box.s("exit").set(queue=Q), add.s(1).set(queue=Q))
 	    body = (c | echo.s().set(queue=Q)).apply_async()
 	    try:
@@ -147,8 +149,8 @@ func TestAKilledWorkerLeavesNoChild(t *testing.T) {
 			r = box.apply_async(("deaf",), queue=Q)
 			pid = pid_of(r)
 			assert not gone(pid)
-			slots = app.control.inspect([W + "@test"], timeout=10).stats()[W + "@test"]["pool"]["processes"]
-			running = app.control.inspect([W + "@test"], timeout=10).active()[W + "@test"]
+			slots = app.control.inspect([W + "@test"], timeout=60).stats()[W + "@test"]["pool"]["processes"]
+			running = app.control.inspect([W + "@test"], timeout=60).active()[W + "@test"]
 			assert slots == [pid], (slots, pid)
 			assert [t["worker_pid"] for t in running] == [pid], running
 		`, map[string]any{"W": w.name})
@@ -197,7 +199,7 @@ func TestAWarmShutdownWaitsForChildren(t *testing.T) {
 	if code := w.wait(60 * time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	p.run(`assert r.get(timeout=20) == "nap"`)
+	p.run(`assert r.get(timeout=60) == "nap"`)
 	if log := string(w.output()); strings.Contains(log, "exited with") {
 		t.Errorf("a child has ended on its own:\n%s", log)
 	}

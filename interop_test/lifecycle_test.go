@@ -18,7 +18,7 @@ func TestPurgeAtTheStart(t *testing.T) {
 			t.Errorf("nothing is said about the purge:\n%s", w.output())
 		}
 		p.run(`
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert {r.state for r in old} == {"PENDING"}
 		`)
 		w.stop()
@@ -40,8 +40,8 @@ func TestAQueueOfTheNodeAlone(t *testing.T) {
 		p.run(`
 			from celery.utils.nodenames import worker_direct
 			sent = [add.apply_async((i,), queue=worker_direct(NODE)) for i in range(20)]
-			assert [r.get(timeout=40) for r in sent] == list(range(1, 21))
-			rows = app.control.inspect(destination=[NODE], timeout=5).active_queues()[NODE]
+			assert [r.get(timeout=60) for r in sent] == list(range(1, 21))
+			rows = app.control.inspect(destination=[NODE], timeout=60).active_queues()[NODE]
 			row = {r["name"]: r for r in rows}[NODE + ".dq2"]
 			assert (row["exchange"]["name"], row["exchange"]["type"], row["routing_key"]) == ("C.dq2", "direct", NODE), row
 		`, map[string]any{"NODE": w.name + "@test"})
@@ -83,7 +83,7 @@ func TestPrefetchCountsAsCelerys(t *testing.T) {
 				w := s.stalk(t, queue, tt.flags...)
 				p.run(`
 					later = [add.apply_async((i,), queue=Q, countdown=3600) for i in range(ETAS)]
-					i = app.control.inspect(destination=[NODE], timeout=5)
+					i = app.control.inspect(destination=[NODE], timeout=60)
 					wait(lambda: len(i.scheduled()[NODE]) == ETAS, 40)
 					wait(lambda: i.stats()[NODE]["prefetch_count"] == WANT, 40)
 				`, map[string]any{"NODE": w.name + "@test", "ETAS": tt.etas, "WANT": tt.want})
@@ -115,7 +115,7 @@ func TestAWorkerTakesNoMoreThanItsPrefetch(t *testing.T) {
 		w.waitActive(p)
 		p.run(`rest = [add.apply_async((i,), queue=Q) for i in range(10)]`)
 		other := s.stalk(t, queue, "-c", "1")
-		p.run(`assert [r.get(timeout=40) for r in rest] == list(range(1, 11))`)
+		p.run(`assert [r.get(timeout=60) for r in rest] == list(range(1, 11))`)
 		other.stop()
 		w.signal(syscall.SIGQUIT)
 		w.wait(40 * time.Second)

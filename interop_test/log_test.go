@@ -26,7 +26,7 @@ func TestLogLinesAreThoseOfAPythonWorker(t *testing.T) {
 					wait(lambda: r.state in ("SUCCESS", "FAILURE", "REVOKED"), seconds)
 					time.sleep(0.1) # the line after it
 				def ask(name, **args):
-					return app.control.broadcast(name, args, destination=[NODE], reply=True, timeout=5, limit=1)
+					return app.control.broadcast(name, args, destination=[NODE], reply=True, timeout=60, limit=1)
 				over(add.apply_async((2, 3), queue=Q))
 				over(fail.apply_async(("boom",), queue=Q))
 				over(echo.apply_async(("text", None, True, 1.5, [1], {"a": 'it\'s'}), queue=Q))

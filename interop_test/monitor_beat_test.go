@@ -69,7 +69,7 @@ func TestBeatsScheduleTasks(t *testing.T) {
 			beat.kill()
 		}
 		s.python(t, queue).run(`
-			i = app.control.inspect(destination=[NODE], timeout=5)
+			i = app.control.inspect(destination=[NODE], timeout=60)
 			wait(lambda: left(Q) == left(Q2) == 0)
 			wait(lambda: not i.active()[NODE] and not i.reserved()[NODE] and not i.scheduled()[NODE])
 		`, map[string]any{"NODE": w.name + "@test", "Q2": djangos})

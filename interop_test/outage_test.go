@@ -33,7 +33,7 @@ func TestTheBrokerRestartsUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			p.run(`assert [r.get(timeout=90) for r in sent] == [0.05] * 200 + [1] * 10`)
-			p.run(`assert add.apply_async((1,), queue=Q).get(timeout=40) == 2`)
+			p.run(`assert add.apply_async((1,), queue=Q).get(timeout=60) == 2`)
 			w.stop()
 		})
 	}
@@ -53,9 +53,9 @@ func TestTheResultStoreIsAwayAndComesBack(t *testing.T) {
 			queue := unique("store")
 			p := s.python(t, queue)
 			w := s.stalk(t, queue)
-			p.run(`assert add.apply_async((0,), queue=Q).get(timeout=40) == 1`)
+			p.run(`assert add.apply_async((0,), queue=Q).get(timeout=60) == 1`)
 			// Sending subscribes to the result, which needs the store: so the tasks wait for their time.
-			p.run(`sent = [add.apply_async((i,), queue=Q, countdown=1.5) for i in range(20)]`)
+			p.run(`sent = [add.apply_async((i,), queue=Q, countdown=5) for i in range(20)]`)
 			w.waitLogs("received", 21)
 			if err := store.Stop(); err != nil {
 				t.Fatal(err)
@@ -66,7 +66,7 @@ func TestTheResultStoreIsAwayAndComesBack(t *testing.T) {
 			}
 			s.python(t, queue).run(`
 				assert [AsyncResult(i).get(timeout=60) for i in ids] == list(range(1, 21))
-				assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+				assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			`, map[string]any{"ids": p.strings(`value = [r.id for r in sent]`)})
 			w.stop()
 		})

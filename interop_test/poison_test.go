@@ -46,7 +46,7 @@ func TestMalformedMessagesHarmNobody(t *testing.T) {
 		// What the last messages cause besides is settled beside the good tasks.
 		p.run(`
 			wait(lambda: left(Q) == 0, 60)
-			wait(lambda: app.control.inspect(destination=[NODE], timeout=20).active()[NODE] == [], 60)
+			wait(lambda: app.control.inspect(destination=[NODE], timeout=60).active()[NODE] == [], 60)
 			assert app.send_task("diff.add", (2, 3), queue=Q).get(timeout=60) == 5
 		`, map[string]any{"NODE": w.name + "@test"})
 		t.Logf("%d malformed messages and their good tasks took %v", sent, time.Since(began).Round(100*time.Millisecond))

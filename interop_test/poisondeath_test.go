@@ -82,8 +82,8 @@ func die(t *testing.T, s setup, task string) {
 		t.Errorf("the task was started %d times and the worker died %d times, want %d", n, deaths, limit)
 	}
 	p.run(`
-		assert [r.get(timeout=40) for r in good] == [1, 2, 3, 4, 5]
-		assert app.send_task("diff.add", (2, 3), queue=Q).get(timeout=40) == 5
+		assert [r.get(timeout=60) for r in good] == [1, 2, 3, 4, 5]
+		assert app.send_task("diff.add", (2, 3), queue=Q).get(timeout=60) == 5
 		wait(lambda: left(Q + ".quarantine") == 1)
 	`)
 	if err := os.WriteFile(path+".cured", nil, 0o600); err != nil {
@@ -118,7 +118,7 @@ func die(t *testing.T, s setup, task string) {
 		p.run(`
 			poison = AsyncResult(poison.id) # the first one keeps what it was told
 			wait(lambda: AsyncResult(poison.id).state == "SUCCESS")
-			assert AsyncResult(poison.id).get(timeout=10) == "cured"
+			assert AsyncResult(poison.id).get(timeout=60) == "cured"
 		`)
 	}
 }

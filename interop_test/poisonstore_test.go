@@ -43,7 +43,7 @@ func TestADamagedResultStoreDeafensNobody(t *testing.T) {
 			        return False
 			for what, r in records:
 			    assert wait(lambda: replaced(r), 60), what
-			    assert r.get(timeout=10) == 3, what
+			    assert r.get(timeout=60) == 3, what
 
 			chords = []
 			for suffix in (".j", ".d", ".t", ".s", ".c", ""):

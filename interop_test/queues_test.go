@@ -12,7 +12,7 @@ func TestQuorumQueuesDeclaredByPython(t *testing.T) {
 		w.waitLogs("succeeded in", 4)
 		w.kill()
 		s.stalk(t, queue)
-		p.run(`assert [r.get(timeout=40) for r in sent] == [0.1] * 20 + [1, 2]`)
+		p.run(`assert [r.get(timeout=60) for r in sent] == [0.1] * 20 + [1, 2]`)
 	}, onRabbitMQ)
 }
 
@@ -22,7 +22,7 @@ func TestSeveralQueuesOfOneWorker(t *testing.T) {
 		s.stalk(t, first+","+second)
 		s.python(t, first).run(`
 			sent = [add.apply_async((i,), queue=q) for i in range(50) for q in (Q, other)]
-			assert [r.get(timeout=40) for r in sent] == [i + 1 for i in range(50) for q in (Q, other)]
+			assert [r.get(timeout=60) for r in sent] == [i + 1 for i in range(50) for q in (Q, other)]
 		`, map[string]any{"other": second})
 	})
 }
@@ -32,8 +32,8 @@ func TestATaskOfTheProjectServedByAStockHandler(t *testing.T) {
 		queue := unique("alias")
 		s.stalk(t, queue, "--alias", "shop.tasks.add=demo.add", "--serve", "shop.*")
 		s.python(t, queue).run(`
-			assert app.send_task("shop.tasks.add", (2,), {"y": 3}, queue=Q).get(timeout=40) == 5
-			raises("NotRegistered", None, add.apply_async((1,), queue=Q).get, timeout=40)
+			assert app.send_task("shop.tasks.add", (2,), {"y": 3}, queue=Q).get(timeout=60) == 5
+			raises("NotRegistered", None, add.apply_async((1,), queue=Q).get, timeout=60)
 		`)
 	})
 }
@@ -46,8 +46,8 @@ func TestRoutesOfTheProject(t *testing.T) {
 		s.stalk(t, golang)
 		s.celery(t, own)
 		s.python(t, golang).run(`
-			assert add.delay(1, 2).get(timeout=40) == 3
-			assert total.delay([1, 2, 3]).get(timeout=40) == 6
+			assert add.delay(1, 2).get(timeout=60) == 3
+			assert total.delay([1, 2, 3]).get(timeout=60) == 6
 		`)
 	})
 }

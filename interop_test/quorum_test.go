@@ -34,8 +34,8 @@ func TestQuorumQueuesOfTheSettings(t *testing.T) {
 					s.celery(t, queue)
 					p.run(`
 						sent = [sleep.apply_async((0.05,), priority=i % 10) for i in range(20)] + [add.apply_async((i,), countdown=1) for i in range(5)] + [retry.delay(2, 0.2)]
-						assert early.get(timeout=40) == 2
-						assert [r.get(timeout=40) for r in sent] == [0.05] * 20 + [1, 2, 3, 4, 5] + [2]
+						assert early.get(timeout=60) == 2
+						assert [r.get(timeout=60) for r in sent] == [0.05] * 20 + [1, 2, 3, 4, 5] + [2]
 						with app.connection() as c: # it is one: declared as another kind it is refused
 							raises("PreconditionFailed", None, c.default_channel.queue_declare, Q, durable=True, auto_delete=False)
 					`)
@@ -95,7 +95,7 @@ func TestOurLimitIsBelowTheBrokers(t *testing.T) {
 		}
 		w := s.stalk(t, queue)
 		p.run(`
-			exc = raises("WorkerLostError", None, r.get, timeout=40)
+			exc = raises("WorkerLostError", None, r.get, timeout=60)
 			assert "quarantine" in str(exc), exc
 			wait(lambda: left(Q + ".quarantine") == 1)
 		`)

@@ -76,7 +76,7 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 		w := behind.stalk(t, queue, "-c", "1")
 		names := map[string]any{"NODE": w.name + "@test", "ADDED": added}
 		p.run(`
-			app.control.add_consumer(ADDED, destination=[NODE], reply=True, timeout=5)
+			app.control.add_consumer(ADDED, destination=[NODE], reply=True, timeout=60)
 			later = add.apply_async((1,), queue=Q, countdown=4)
 			running = sleep.apply_async((3,), queue=Q)
 		`, names)
@@ -87,13 +87,13 @@ func TestALostConnectionIsMadeAgain(t *testing.T) {
 		proxy.Refuse(false)
 		w.waitLogs("Connected to ", 2)
 		p.run(`
-			assert running.get(timeout=40) == 3
-			assert later.get(timeout=40) == 2
-			assert add.apply_async((2,), queue=Q).get(timeout=40) == 3
+			assert running.get(timeout=60) == 3
+			assert later.get(timeout=60) == 2
+			assert add.apply_async((2,), queue=Q).get(timeout=60) == 3
 			wait(lambda: app.control.ping(destination=[NODE], timeout=2), 40)
 		`, names)
 		if !celeryInstead {
-			p.run(`assert add.apply_async((3,), queue=ADDED).get(timeout=40) == 4`)
+			p.run(`assert add.apply_async((3,), queue=ADDED).get(timeout=60) == 4`)
 		}
 		if n := countLog(w, " ready."); n != 1 {
 			t.Errorf("it is ready %d times", n)

@@ -166,7 +166,7 @@ func TestTheResultStoreHangsOrIsAwayForLong(t *testing.T) {
 			p.run(`
 				import redis
 				R = redis.Redis.from_url(SERVER)
-				assert add.apply_async((0,), queue=Q).get(timeout=40) == 1
+				assert add.apply_async((0,), queue=Q).get(timeout=60) == 1
 				wait(lambda: not R.hlen("unacked"), 40)
 			`, map[string]any{"SERVER": s.broker})
 			fault(proxy, true)

@@ -19,7 +19,7 @@ func TestDelayAndGetWaitingBeforeAndAfterTheWorkerStarts(t *testing.T) {
 		}
 		p.run(`
 			r = add.apply_async((1.5,), {"y": 2}, queue=Q)
-			assert r.get(timeout=40) == 3.5
+			assert r.get(timeout=60) == 3.5
 			assert r.state == "SUCCESS" and r.successful() and r.ready()
 		`)
 	})
@@ -32,7 +32,7 @@ func TestAResultIsReadByAnotherProcessByItsID(t *testing.T) {
 		p := s.python(t, queue)
 		p.run(`
 			r = echo.apply_async((1,), {"k": "v"}, queue=Q, task_id="own id " + Q)
-			r.get(timeout=40)
+			r.get(timeout=60)
 		`)
 		p.run(`
 			r = AsyncResult("own id " + Q)
@@ -53,11 +53,11 @@ func TestFailuresAreRaisedAsTheirOwnClasses(t *testing.T) {
 			# Celery raises a builtin exception as itself: except clauses go on working.
 			for kind in (ValueError, TypeError, KeyError, ZeroDivisionError, RuntimeError, OSError, FileNotFoundError, LookupError):
 			    r = fail.apply_async(("grüße %s", kind.__name__), queue=Q)
-			    raises(kind, str(kind("grüße %s")), r.get, timeout=40)
+			    raises(kind, str(kind("grüße %s")), r.get, timeout=60)
 			    assert r.state == "FAILURE" and r.failed()
 			    assert "Traceback" in r.traceback and kind.__name__ in r.traceback, r.traceback
 			r = fail.apply_async(queue=Q)
-			raises(ValueError, "boom", r.get, timeout=40)
+			raises(ValueError, "boom", r.get, timeout=60)
 			assert r.get(propagate=False).args == ("boom",)
 		`)
 	})
@@ -81,7 +81,7 @@ func TestArgumentsThatDoNotFitRaiseTypeErrorInPythonsWords(t *testing.T) {
 			    ("add", (), {"y": 2}), ("sleep", (1, 2), {}), ("progress", (1, 2, 3, 4), {}),
 			]:
 			    r = app.send_task("demo." + name, args, kwargs, queue=Q)
-			    raises(TypeError, real(name, args, kwargs), r.get, timeout=40)
+			    raises(TypeError, real(name, args, kwargs), r.get, timeout=60)
 		`)
 	})
 }
@@ -92,8 +92,8 @@ func TestAnUnknownTaskIsToldToItsCaller(t *testing.T) {
 		w := s.stalk(t, queue)
 		s.python(t, queue).run(`
 			r = app.send_task("demo.nobody", (1,), queue=Q)
-			raises("NotRegistered", "'demo.nobody'", r.get, timeout=40)
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			raises("NotRegistered", "'demo.nobody'", r.get, timeout=60)
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 		`)
 		w.waitLog("demo.nobody")
 	})
@@ -108,11 +108,11 @@ func TestExtendedResultsAndTrackedStarts(t *testing.T) {
 			r = sleep.apply_async((4,), queue=Q)
 			wait(lambda: r.state == "STARTED")
 			assert r.info["hostname"] == hostname and isinstance(r.info["pid"], int), r.info
-			assert r.get(timeout=40) == 4
+			assert r.get(timeout=60) == 4
 			assert (r.name, r.args, r.kwargs, r.worker, r.retries, r.queue) == ("demo.sleep", [4], {}, hostname, 0, Q), \
 			    (r.name, r.args, r.kwargs, r.worker, r.retries, r.queue)
 			r = retry.apply_async((), {"times": 1}, queue=Q)
-			assert r.get(timeout=40) == 1
+			assert r.get(timeout=60) == 1
 			assert (r.args, r.kwargs, r.retries) == ([], {"times": 1}, 1), (r.args, r.kwargs, r.retries)
 		`, map[string]any{"hostname": w.name + "@test"})
 	})
@@ -129,7 +129,7 @@ func TestIgnoredResultsAreNotStored(t *testing.T) {
 		w.waitLog("succeeded in")
 		w.waitLog("raised unexpected: ValueError('boom')")
 		p.run(`
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			client = app.backend.client
 			assert [client.get("celery-task-meta-" + i) for i in ignored] == [None, None]
 			# An unknown task is told even so.
@@ -146,7 +146,7 @@ func TestProgressIsSeenWhileTheTaskRuns(t *testing.T) {
 		s.python(t, queue).run(`
 			seen = []
 			r = progress.apply_async((4, 0.3), queue=Q)
-			assert r.get(timeout=40, on_message=lambda m: seen.append((m["status"], m["result"]))) == 4
+			assert r.get(timeout=60, on_message=lambda m: seen.append((m["status"], m["result"]))) == 4
 			done = [m["done"] for status, m in seen if status == "PROGRESS"]
 			assert done and done == sorted(done) and set(done) <= {0, 1, 2, 3}, seen
 			assert all(m["total"] == 4 for status, m in seen if status == "PROGRESS"), seen
@@ -180,10 +180,10 @@ func TestPrefixesOfBrokerAndBackend(t *testing.T) {
 				`)
 				s.stalk(t, queue)
 				p.run(`
-					assert first.get(timeout=40)["args"] == [1]
+					assert first.get(timeout=60)["args"] == [1]
 					keys = [k.decode() for k in client.keys("*" + first.id)]
 					assert keys == [used + "celery-task-meta-" + first.id], keys
-					assert retry.apply_async((1,), queue=Q).get(timeout=40) == 1
+					assert retry.apply_async((1,), queue=Q).get(timeout=60) == 1
 					assert client.smembers("pre{}:_kombu.binding." + Q) == client.smembers("pre{}:_kombu.binding_permanent." + Q) != set()
 					assert not client.exists("_kombu.binding." + Q) and not client.exists(Q)
 					wait(lambda: client.hlen("pre{}:unacked") == 0)

@@ -74,18 +74,18 @@ const everything = `
 	        for _ in it: pass
 	threading.Thread(target=capture, daemon=True).start()
 	ready.wait(30)
-	assert [add.apply_async((i,), queue=Q).get(timeout=40) for i in range(3)] == [1, 2, 3]
+	assert [add.apply_async((i,), queue=Q).get(timeout=60) for i in range(3)] == [1, 2, 3]
 	assert retry.apply_async((2, 0), queue=Q).get(timeout=60) == 2
 	assert add.apply_async((1,), queue=Q, countdown=1).get(timeout=60) == 2
-	raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=40)
+	raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=60)
 	on = lambda s: s.set(queue=Q)
 	assert (on(add.s(1)) | on(add.s()) | on(add.s())).apply_async().get(timeout=60) == 4
 	if not app.conf.result_backend.startswith("rpc"):
 	    c = chord([on(add.s(i)) for i in range(3)], on(echo.s())).apply_async()
 	    assert c.get(timeout=60)["args"] == [[1, 2, 3]]
 	    p = progress.apply_async((2, 0.1), queue=Q)
-	    p.get(timeout=40)
-	i = app.control.inspect(timeout=10, destination=[W])
+	    p.get(timeout=60)
+	i = app.control.inspect(timeout=60, destination=[W])
 	assert i.ping() == {W: {"ok": "pong"}}
 	assert i.stats() and i.conf() and i.active_queues()
 	with app.connection_for_write() as connection:
@@ -127,16 +127,16 @@ func TestTheDocumentedRightsOnRedisSuffice(t *testing.T) {
 		m["headers"]["redelivered"] = m["properties"]["delivery_info"]["redelivered"] = True
 		m["properties"]["delivery_info"]["routing_key"] = Q
 		R.lpush(Q, json.dumps(m))
-		assert r.get(timeout=40) == 8
+		assert r.get(timeout=60) == 8
 	`)
 	as("producer").python(t, queue).run(`
-		assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
-		assert AsyncResult(add.apply_async((2,), queue=Q, countdown=1).id).get(timeout=40) == 3
+		assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
+		assert AsyncResult(add.apply_async((2,), queue=Q, countdown=1).id).get(timeout=60) == 3
 		assert (add.s(1).set(queue=Q) | add.s().set(queue=Q)).apply_async().get(timeout=60) == 3
 		from celery import chord
 		assert chord([add.s(1).set(queue=Q)] * 2, echo.s().set(queue=Q)).apply_async().get(timeout=60)["args"] == [[2, 2]]
 		r = sleep.apply_async((0,), queue=Q)
-		r.get(timeout=40)
+		r.get(timeout=60)
 		r.forget()
 	`)
 	w.stop()
@@ -195,7 +195,7 @@ func TestAMissingRightOnRedisIsNamedAndLosesNothing(t *testing.T) {
 			p.run(`
 				assert [r.get(timeout=60) for r in sent] == [1, 2, 3, 4, 5]
 				assert slow.get(timeout=60) == 1
-				assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+				assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			`)
 			t.Logf("%s: named %d times", right, n)
 			if n > 20 {
@@ -271,7 +271,7 @@ func TestTheDocumentedRightsOnRabbitMQSuffice(t *testing.T) {
 		}
 		w = as("worker", "rpc://").stalk(t, queue)
 		as("producer", "rpc://").python(t, queue).run(`
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert (add.s(1).set(queue=Q) | add.s().set(queue=Q)).apply_async().get(timeout=60) == 3
 		`)
 		w.stop()

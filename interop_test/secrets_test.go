@@ -132,9 +132,9 @@ couchbase_backend_settings: {password: %[2]q}
 		events <- dumped.Bytes()
 	}()
 	s.python(t, queue).run(`
-		assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
-		raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=40)
-		assert retry.apply_async((1, 0), queue=Q).get(timeout=40) == 1
+		assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
+		raises(ValueError, "boom", fail.apply_async(queue=Q).get, timeout=60)
+		assert retry.apply_async((1, 0), queue=Q).get(timeout=60) == 1
 		app.send_task("demo.add", ("wrong",), {"z": 1}, queue=Q)
 		app.send_task("nosuch.task", queue=Q)
 		with app.connection_for_write() as connection:

@@ -52,7 +52,7 @@ func TestSettingsOfADjangoProject(t *testing.T) {
 		w.waitReady()
 		s.python(t, queue).run(`
 			r = add.apply_async((2, 3), queue=Q)
-			assert r.get(timeout=20) == 5
+			assert r.get(timeout=60) == 5
 			assert r.name == "demo.add", "result_extended did not arrive"
 		`)
 		for _, want := range []string{"exchange=" + queue + "(direct)"} {

@@ -13,12 +13,12 @@ func TestAWarmShutdownFinishesWhatRunsAndLeavesTheRest(t *testing.T) {
 				queue := unique("warm")
 				p := s.python(t, queue)
 				w := s.stalk(t, queue, "-c", "1")
-				p.run(`running = sleep.apply_async((5,), queue=Q)`)
-				w.waitLog("received")
 				p.run(`
+					running = sleep.apply_async((5,), queue=Q)
 					rest = [add.apply_async((i,), queue=Q) for i in range(10)]
 					later = add.apply_async((1,), queue=Q, countdown=3)
 				`)
+				w.waitActive(p)
 				w.signal(sig)
 				if got := w.wait(40 * time.Second); got != code {
 					t.Errorf("exit code %d, want %d", got, code)
@@ -30,8 +30,8 @@ func TestAWarmShutdownFinishesWhatRunsAndLeavesTheRest(t *testing.T) {
 				// At once: nothing waits for a lease to run out.
 				s.stalk(t, queue)
 				p.run(`
-					assert [r.get(timeout=40) for r in rest] == list(range(1, 11))
-					assert later.get(timeout=40) == 2
+					assert [r.get(timeout=60) for r in rest] == list(range(1, 11))
+					assert later.get(timeout=60) == 2
 				`)
 			})
 		})

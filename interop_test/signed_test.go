@@ -60,12 +60,12 @@ func TestSignedMessagesBothWays(t *testing.T) {
 			        for _ in it: pass
 			threading.Thread(target=capture, daemon=True).start()
 			ready.wait(30)
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert retry.apply_async((1, 1), queue=Q).get(timeout=60) == 1
 			# Go's follow-up goes to Python, Python's to Go.
 			there = (add.s(1).set(queue=Q) | add.s().set(queue=P) | add.s().set(queue=Q)).apply_async()
 			assert there.get(timeout=60) == 4
-			assert app.control.inspect(timeout=10, destination=[W]).ping() == {W: {"ok": "pong"}}
+			assert app.control.inspect(timeout=60, destination=[W]).ping() == {W: {"ok": "pong"}}
 			wait(lambda: [e for e in seen if e["type"] == "task-succeeded" and e["hostname"] == W], 40)
 		`, map[string]any{"P": other, "W": w.name + "@test"})
 		if !strings.HasPrefix(s.backend, "rpc") {
@@ -75,7 +75,7 @@ func TestSignedMessagesBothWays(t *testing.T) {
 				assert c.get(timeout=60) == {"args": [[1, 1, 2, 2, 3, 3, 4, 4]], "kwargs": {}}, c.get()
 			`, map[string]any{"P": other})
 			got := s.commandLine(t, "call", "demo.add", "--args", "[41]", "--queue", other)
-			p.run(`assert AsyncResult(i).get(timeout=40) == 42`, map[string]any{"i": strings.TrimSpace(got.out)})
+			p.run(`assert AsyncResult(i).get(timeout=60) == 42`, map[string]any{"i": strings.TrimSpace(got.out)})
 			if got := s.commandLine(t, "inspect", "ping", "-t", "20", "-d", w.name+"@test"); got.code != 0 {
 				t.Errorf("stalk inspect: %+v", got)
 			}
@@ -121,9 +121,9 @@ func TestWhatIsNotSignedByAKnownKeyIsRefusedKeptAndTold(t *testing.T) {
 			    "cut": (send(good[:-400]), "SecurityError", ""),
 			}
 			for name, (result, kind, word) in cases.items():
-			    exc = raises(kind, None, result.get, timeout=40)
+			    exc = raises(kind, None, result.get, timeout=60)
 			    assert word in str(exc), "%s: %r" % (name, exc)
-			assert send(good).get(timeout=40) == 2 # who may write to the broker may send again what somebody signed
+			assert send(good).get(timeout=60) == 2 # who may write to the broker may send again what somebody signed
 			wait(lambda: left(Q + ".quarantine") == len(cases))
 		`, map[string]any{"known": []string{known.Key, known.Cert}, "stranger": []string{stranger.Key, stranger.Cert}})
 		w.waitLog("unknown signer")

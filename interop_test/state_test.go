@@ -19,7 +19,7 @@ func TestRevokedTasksSurviveAKill(t *testing.T) {
 		p := s.python(t, queue)
 		p.run(`
 			ids = [str(uuid.uuid4()) for _ in range(3)]
-			app.control.revoke(ids, destination=[NODE], reply=True, timeout=5)
+			app.control.revoke(ids, destination=[NODE], reply=True, timeout=60)
 			value = ids
 		`, map[string]any{"NODE": w.name + "@test"})
 		ids := p.strings(`value = ids`)
@@ -34,7 +34,7 @@ func TestRevokedTasksSurviveAKill(t *testing.T) {
 		s.stalk(t, queue, "-S", path)
 		p.run(`
 			revoked = [add.apply_async((1,), queue=Q, task_id=i) for i in ids]
-			assert add.apply_async((1,), queue=Q).get(timeout=20) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			wait(lambda: [r.state for r in revoked] == ["REVOKED"] * 3)
 		`)
 	})
@@ -95,7 +95,7 @@ func TestRedeliveredSuccessIsNotRepeated(t *testing.T) {
 		began := time.Now()
 		again := s.stalk(t, queue, "-c", "1")
 		again.waitLog("Task demo.sleep[" + id + "] Task already completed successfully.")
-		p.run(`assert last.get(timeout=30) == 15`)
+		p.run(`assert last.get(timeout=60) == 15`)
 		if took := time.Since(began); took > time.Minute {
 			t.Errorf("it took %v", took)
 		}

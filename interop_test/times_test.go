@@ -8,10 +8,10 @@ func TestRetriesUntilItSucceeds(t *testing.T) {
 		s.stalk(t, queue)
 		s.python(t, queue).run(`
 			results = [retry.apply_async((n,), queue=Q) for n in range(6)]
-			assert [r.get(timeout=40) for r in results] == list(range(6))
+			assert [r.get(timeout=60) for r in results] == list(range(6))
 			# Twenty times: RETRY must never be stored over the SUCCESS of the run it caused.
 			results = [retry.apply_async((1,), queue=Q) for i in range(20)]
-			assert [r.get(timeout=40) for r in results] == [1] * 20
+			assert [r.get(timeout=60) for r in results] == [1] * 20
 			assert [r.state for r in results] == ["SUCCESS"] * 20
 		`)
 	})
@@ -25,7 +25,7 @@ func TestARetryLaterWaitsAndIsSeen(t *testing.T) {
 			began = time.monotonic()
 			r = retry.apply_async((1, 3), queue=Q)
 			wait(lambda: r.state == "RETRY")
-			assert r.get(timeout=40) == 1
+			assert r.get(timeout=60) == 1
 			took = time.monotonic() - began
 			assert 2.9 <= took < 20, took
 		`)
@@ -46,15 +46,15 @@ func TestCountdownAndETA(t *testing.T) {
 			    add.apply_async((3,), queue=Q, eta=(now + datetime.timedelta(seconds=5)).astimezone(berlin)),
 			]
 			past = add.apply_async((4,), queue=Q, eta=now - datetime.timedelta(days=1))
-			assert past.get(timeout=40) == 5
+			assert past.get(timeout=60) == 5
 			# More than the slots wait, and nothing behind them starves.
 			more = [add.apply_async((i,), queue=Q, countdown=5) for i in range(10)]
 			quick = add.apply_async((5,), queue=Q)
-			assert quick.get(timeout=40) == 6
+			assert quick.get(timeout=60) == 6
 			assert time.monotonic() - began < 4.9, "a task without a time waited for those with one"
-			assert [r.get(timeout=40) for r in waiting] == [2, 3, 4]
+			assert [r.get(timeout=60) for r in waiting] == [2, 3, 4]
 			assert time.monotonic() - began >= 4.9, time.monotonic() - began
-			assert [r.get(timeout=40) for r in more] == list(range(1, 11))
+			assert [r.get(timeout=60) for r in more] == list(range(1, 11))
 		`)
 	})
 }
@@ -66,9 +66,9 @@ func TestWhatHasExpiredIsRevoked(t *testing.T) {
 		s.python(t, queue).run(`
 			r = add.apply_async((1,), queue=Q, countdown=2, expires=1)
 			kept = add.apply_async((1,), queue=Q, countdown=1, expires=60)
-			exc = raises(TaskRevokedError, "expired", r.get, timeout=40)
+			exc = raises(TaskRevokedError, "expired", r.get, timeout=60)
 			assert r.state == "REVOKED"
-			assert kept.get(timeout=40) == 2
+			assert kept.get(timeout=60) == 2
 		`)
 	})
 }
@@ -83,16 +83,16 @@ func TestSoftAndHardLimits(t *testing.T) {
 			soft = sleep.apply_async((60,), queue=Q, soft_time_limit=1)
 			hard = count.apply_async((4,), queue=Q, time_limit=1)
 			part = burn.apply_async((4,), queue=Q, time_limit=1.5)
-			exc = raises(SoftTimeLimitExceeded, "SoftTimeLimitExceeded()", soft.get, timeout=40)
+			exc = raises(SoftTimeLimitExceeded, "SoftTimeLimitExceeded()", soft.get, timeout=60)
 			assert exc.args == (), exc.args
-			exc = raises(TimeLimitExceeded, "TimeLimitExceeded(1,)", hard.get, timeout=40)
+			exc = raises(TimeLimitExceeded, "TimeLimitExceeded(1,)", hard.get, timeout=60)
 			assert exc.args == (1,) and type(exc.args[0]) is int, exc.args
-			exc = raises(TimeLimitExceeded, "TimeLimitExceeded(1.5,)", part.get, timeout=40)
+			exc = raises(TimeLimitExceeded, "TimeLimitExceeded(1.5,)", part.get, timeout=60)
 			assert exc.args == (1.5,), exc.args
 			assert "SoftTimeLimitExceeded" in soft.traceback, soft.traceback
 			assert time.monotonic() - began < 55, "the soft limit ended nothing"
 			# There is one slot: the tasks that did not stop have ended when this one runs, and left no SUCCESS.
-			assert add.apply_async((1,), queue=Q).get(timeout=40) == 2
+			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert [r.state for r in (soft, hard, part)] == ["FAILURE"] * 3
 		`)
 	})
@@ -113,7 +113,7 @@ func TestPriorities(t *testing.T) {
 		s.stalk(t, queue, "-c", "1")
 		p.run(`
 			for r in sent:
-			    r.get(timeout=40)
+			    r.get(timeout=60)
 			# All were there before the worker: with RabbitMQ the highest number is first, with Redis the lowest.
 			order = [sent[r] for r in sorted(sent, key=lambda r: r.date_done)]
 			assert order == sorted(order, reverse=app.conf.broker_url.startswith("amqp")), order

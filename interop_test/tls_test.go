@@ -30,7 +30,7 @@ func TestCelerysTLSSettingsServeBothSides(t *testing.T) {
 			w := s.stalk(t, queue)
 			s.python(t, queue).run(`
 				assert [add.apply_async((i,), queue=Q).get(timeout=60) for i in range(5)] == [1, 2, 3, 4, 5]
-				assert app.control.inspect(timeout=10, destination=[W]).ping() == {W: {"ok": "pong"}}
+				assert app.control.inspect(timeout=60, destination=[W]).ping() == {W: {"ok": "pong"}}
 			`, map[string]any{"W": w.name + "@test"})
 			w.stop()
 		})

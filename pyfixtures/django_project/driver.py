@@ -62,7 +62,7 @@ from celery.result import AsyncResult
 from project.celery import app
 from shop.tasks import *
 
-def wait(condition, seconds=15):
+def wait(condition, seconds=60):
     "Polls until the condition holds; returns what it returned."
     end = time.monotonic() + seconds
     while True:
