@@ -13,8 +13,10 @@ func TestSettingsAreComparedWithPythonWorkers(t *testing.T) {
 		s = s.with("control_exchange", unique("agree")).with("event_exchange", unique("agreeev"))
 		queue := unique("agree")
 		s.celery(t, queue)
-		other := s.with("result_serializer", "msgpack").with("result_expires", 60).with("accept_content", []string{"json", "msgpack"}).
-			with("broker_transport_options", map[string]any{"visibility_timeout": 77}).stalk(t, queue)
+		other := mingling(t, func() *worker {
+			return s.with("result_serializer", "msgpack").with("result_expires", 60).with("accept_content", []string{"json", "msgpack"}).
+				with("broker_transport_options", map[string]any{"visibility_timeout": 77}).stalk(t, queue)
+		})
 		for _, want := range []string{
 			"result_serializer is 'msgpack' here and 'json' there: ",
 			"broker_transport_options.visibility_timeout is 77 here and None there: ",
@@ -23,7 +25,7 @@ func TestSettingsAreComparedWithPythonWorkers(t *testing.T) {
 			other.waitLog(want)
 		}
 		other.stop()
-		same := s.stalk(t, queue)
+		same := mingling(t, func() *worker { return s.stalk(t, queue) })
 		same.waitLog("mingle: sync complete")
 		time.Sleep(2 * time.Second) // longer than it listens for settings
 		if log := string(same.output()); strings.Contains(log, "settings differ") {

@@ -151,7 +151,7 @@ func TestAnswersDuringWarmShutdown(t *testing.T) {
 			assert [row["id"] for row in i.active()[NODE]] == [r.id]
 			r.get(timeout=60)
 		`, map[string]any{"NODE": w.name + "@test"})
-		if code := w.wait(40 * time.Second); code != 0 {
+		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("ended with %d", code)
 		}
 	})

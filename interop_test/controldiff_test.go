@@ -64,7 +64,7 @@ func (s setup) controlDifferential(t *testing.T, situations string, args ...stri
 	compareControl(t, said[0], said[1])
 	if strings.HasSuffix(situations, "ending") {
 		for _, x := range sides {
-			if code := x.w.wait(40 * time.Second); code != 0 {
+			if code := x.w.wait(90 * time.Second); code != 0 {
 				t.Errorf("%s ended with %d after shutdown by remote, want 0", x.w.name, code)
 			}
 		}

@@ -9,10 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // TestControlGarbageDisturbsNothing: after each of several hundred malformed remote control messages and events the
-// worker answers ping within a second, and now and then runs a task; after a burst of 10,000 commands in the midst
+// worker answers ping within seconds, and now and then runs a task; after a burst of 10,000 commands in the midst
 // of tasks too. Its memory stays bounded and no goroutine is left behind.
 func TestControlGarbageDisturbsNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, s setup) {
@@ -38,7 +39,7 @@ func TestControlGarbageDisturbsNothing(t *testing.T) {
 		defer p.run(`attack.close()`)
 		goroutines := func() (n int) {
 			t.Helper()
-			if err := json.Unmarshal(p.run(`value = app.control.broadcast("goroutines", reply=True, destination=[attack.node], timeout=20)[0][attack.node]`), &n); err != nil {
+			if err := json.Unmarshal(p.run(`value = app.control.broadcast("goroutines", reply=True, destination=[attack.node], timeout=60)[0][attack.node]`), &n); err != nil {
 				t.Fatal(err)
 			}
 			return n
@@ -49,14 +50,14 @@ func TestControlGarbageDisturbsNothing(t *testing.T) {
 			Thrown  int
 			Refused []string
 			Slowest float64
-			Slow    int // answers that took more than a second
+			Slow    int // answers that took more than five seconds
 		}
 		if err := json.Unmarshal(p.run(`value = attack.everything(SEEDS, 60)`, map[string]any{"SEEDS": []int{1, 2, 3}}), &sum); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("%d malformed messages, slowest answer %.3f s; the client refused to send %d: %.500q", sum.Thrown, sum.Slowest, len(sum.Refused), sum.Refused)
 		if sum.Slow > 3 { // the machine may have been busy elsewhere
-			t.Errorf("%d answers took more than a second", sum.Slow)
+			t.Errorf("%d answers took more than five seconds", sum.Slow)
 		}
 		if sum.Thrown < 500 {
 			t.Errorf("%d malformed messages were sent, want 500", sum.Thrown)
@@ -68,10 +69,14 @@ func TestControlGarbageDisturbsNothing(t *testing.T) {
 		} else {
 			t.Logf("the worker took %d MiB at most", peak>>20)
 		}
-		if after := goroutines(); after > before+5 {
+		after := goroutines()
+		for end := time.Now().Add(30 * time.Second); after > before+5 && time.Now().Before(end); after = goroutines() { // what runs just now is not left behind
+			time.Sleep(100 * time.Millisecond)
+		}
+		if after > before+5 {
 			t.Errorf("%d goroutines before, %d after", before, after)
 			var dump string
-			if err := json.Unmarshal(p.run(`value = app.control.broadcast("goroutine_dump", reply=True, destination=[attack.node], timeout=20)[0][attack.node]`), &dump); err != nil {
+			if err := json.Unmarshal(p.run(`value = app.control.broadcast("goroutine_dump", reply=True, destination=[attack.node], timeout=60)[0][attack.node]`), &dump); err != nil {
 				t.Error(err)
 			}
 			t.Log(dump)

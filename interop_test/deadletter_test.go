@@ -49,6 +49,7 @@ func TestDeadLetters(t *testing.T) {
 				p.run(`
 					late = [add.apply_async((i,), queue=Q, headers={"mine": i}) for i in range(3)]
 					again = retry.apply_async((2, 0), queue=Q)
+					wait(lambda: left(Q) == 4)
 					with app.connection() as c:
 						ch = c.default_channel
 						ch.queue_declare(Q + ".short", durable=True, auto_delete=False, arguments={"x-message-ttl": 10, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": DEAD})

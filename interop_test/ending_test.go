@@ -28,7 +28,7 @@ func TestAThirdQuitEndsAHandlerThatDoesNotListen(t *testing.T) {
 		w.waitLog(waitText)
 		began := time.Now()
 		w.signal(syscall.SIGQUIT)
-		if code := w.wait(40 * time.Second); code != 0 {
+		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 		if took := time.Since(began); took > 5*time.Second {
@@ -51,7 +51,7 @@ func TestRemoteShutdownIsWarm(t *testing.T) {
 		p.run(`running = sleep.apply_async((3,), queue=Q)`)
 		w.waitActive(p)
 		p.run(`assert app.control.broadcast("shutdown", destination=[NODE], reply=True, timeout=1) == []`, map[string]any{"NODE": w.name + "@test"})
-		if code := w.wait(40 * time.Second); code != 0 {
+		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
 		w.waitLog("WARNING/MainProcess] Got shutdown from remote\n")
@@ -94,7 +94,7 @@ func TestSystemdIsToldOfTheWorkersLife(t *testing.T) {
 		w.signal(syscall.SIGTERM)
 		hear("STOPPING=1")
 		p.run(`assert running.get(timeout=60) == 3`)
-		if code := w.wait(40 * time.Second); code != 0 {
+		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	}, onRedis)

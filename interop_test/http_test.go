@@ -26,7 +26,7 @@ func (w *worker) web() string {
 
 // get is the status and the text of a page; status 0 when there is no answer.
 func get(url string) (int, string) {
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: 30 * time.Second}
 	resp, err := client.Get(url)
 	if err != nil {
 		return 0, err.Error()
@@ -47,7 +47,7 @@ func scrape(t *testing.T, web string) map[string]float64 {
 	if code != 200 {
 		t.Fatalf("/metrics = %d %s", code, text)
 	}
-	if took := time.Since(began); took > time.Second {
+	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("/metrics took %v", took)
 	}
 	out := map[string]float64{}
@@ -100,7 +100,7 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 				assert not errors, r.result
 			for i in range(5):
 				ends(add.apply_async((i,), queue=Q))
-			ends(add.apply_async((1,), queue=Q, countdown=1))
+			ends(add.apply_async((1,), queue=Q, countdown=3))
 			ends(add.apply_async((1,), queue=Q, headers={"timestamp_in_ms": int(time.time() * 1000) - 7000}))
 			ends(sleep.apply_async((0.3,), queue=Q))
 			ends(fail.apply_async(("x", "ValueError"), queue=Q), ValueError)
@@ -146,7 +146,7 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 		// A caller has its result a moment before the message is acknowledged and counted.
 		var wrong []string
 		var got map[string]float64
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 			got, wrong = scrape(t, web), nil
 			for _, name := range slices.Sorted(maps.Keys(want)) {
 				if v, ok := got[name]; !ok || v != want[name] {
@@ -166,11 +166,11 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 				t.Errorf("%s is %v, want %v to %v", name, v, least, most)
 			}
 		}
-		within("celery_task_runtime_sum"+labels("demo.sleep", ""), .3, 5)
-		within("celery_task_queue_wait_time_sum"+labels("demo.add", ""), 6.9, 30)
-		// One of the seven was held for a second, as its sender wanted.
-		within(`stalk_task_wait_seconds_sum{name="demo.add",queue_name="`+queue+`"}`, 1e-6, .9)
-		within(`stalk_task_settle_seconds_sum{name="demo.add",queue_name="`+queue+`"}`, 1e-6, 5)
+		within("celery_task_runtime_sum"+labels("demo.sleep", ""), .3, 60)
+		within("celery_task_queue_wait_time_sum"+labels("demo.add", ""), 6.9, 60)
+		// One of the seven was held for three seconds, as its sender wanted.
+		within(`stalk_task_wait_seconds_sum{name="demo.add",queue_name="`+queue+`"}`, 1e-6, 2.9)
+		within(`stalk_task_settle_seconds_sum{name="demo.add",queue_name="`+queue+`"}`, 1e-6, 60)
 		w.stop()
 	})
 }

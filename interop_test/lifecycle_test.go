@@ -118,7 +118,7 @@ func TestAWorkerTakesNoMoreThanItsPrefetch(t *testing.T) {
 		p.run(`assert [r.get(timeout=60) for r in rest] == list(range(1, 11))`)
 		other.stop()
 		w.signal(syscall.SIGQUIT)
-		w.wait(40 * time.Second)
+		w.wait(90 * time.Second)
 		p.run(`
 			with app.connection() as c:
 				c.default_channel.queue_delete(Q)

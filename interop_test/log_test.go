@@ -22,7 +22,7 @@ func TestLogLinesAreThoseOfAPythonWorker(t *testing.T) {
 			w := start(queue)
 			p, node := s.python(t, queue), map[string]any{"NODE": w.name + "@test"}
 			p.run(`
-				def over(r, seconds=20):
+				def over(r, seconds=60):
 					wait(lambda: r.state in ("SUCCESS", "FAILURE", "REVOKED"), seconds)
 					time.sleep(0.1) # the line after it
 				def ask(name, **args):
@@ -56,7 +56,7 @@ func TestLogLinesAreThoseOfAPythonWorker(t *testing.T) {
 				ask("no_such_command")
 				app.control.broadcast("shutdown", destination=[NODE])
 			`, node)
-			if code := w.wait(30 * time.Second); code != 0 {
+			if code := w.wait(90 * time.Second); code != 0 {
 				t.Errorf("%s ended with code %d", w.name, code)
 			}
 			return normalised(string(w.output()), w.name, queue)

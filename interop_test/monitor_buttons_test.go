@@ -201,7 +201,7 @@ func TestFlowersButtons(t *testing.T) {
 			b.worker("pool")
 			b.click("#worker-group")
 			b.press("#worker-shutdown", "Shutting down!")
-			if code := node.wait(40 * time.Second); code != 0 {
+			if code := node.wait(90 * time.Second); code != 0 {
 				t.Errorf("%s ended with code %d after Shut Down, want 0", node.name, code)
 			}
 			f.until("offline node", func() bool { return !f.row(b.node).Status })

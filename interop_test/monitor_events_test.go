@@ -82,7 +82,7 @@ type monitoredTask struct {
 func (m *monitor) end() (r report) {
 	m.t.Helper()
 	m.in.Close()
-	if code := m.wait(40 * time.Second); code != 0 {
+	if code := m.wait(90 * time.Second); code != 0 {
 		m.t.Fatalf("monitor.py ended with code %d:\n%s", code, tail(m.log))
 	}
 	b, err := os.ReadFile(m.report)
@@ -185,7 +185,7 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 		if err := json.Unmarshal(told, &fed); err != nil {
 			t.Fatal(err)
 		}
-		m.do("scrape")
+		m.do(strings.Join([]string{"scrape", node, busyNode, neighbour.name + "@test"}, " "))
 		m.do(fmt.Sprintf("ready %d", len(fed.Tasks))) // events are later than results
 		busy.stop()
 		m.waitLog("offline " + busyNode)

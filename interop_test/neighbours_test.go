@@ -56,10 +56,10 @@ func (s setup) endNeighbour(cmd *exec.Cmd, queue, log string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	defer syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with its pool; ESRCH: as it should be
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	task := exec.CommandContext(ctx, python, "-c", "import sys; from project.celery import app; "+
-		"assert app.send_task('demo.add', (40,), {'y': 2}, queue=sys.argv[1]).get(timeout=50) == 42", queue)
+		"assert app.send_task('demo.add', (40,), {'y': 2}, queue=sys.argv[1]).get(timeout=120) == 42", queue)
 	task.Dir, task.Env = cmd.Dir, cmd.Env
 	if out, err := task.CombinedOutput(); err != nil {
 		return fmt.Errorf("it runs no task any more: %w\n%s", err, out)

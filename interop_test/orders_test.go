@@ -401,7 +401,7 @@ func TestShutdownByRemote(t *testing.T) {
 			app.control.shutdown(destination=[NODE])
 			assert r.get(timeout=60) == 2
 		`)
-		if code := w.wait(40 * time.Second); code != 0 {
+		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("ended with %d", code)
 		}
 		w.waitLog("Got shutdown from remote")

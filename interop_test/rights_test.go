@@ -32,12 +32,12 @@ func documented(t *testing.T, what, queue string) []string {
 // redisCommand sends one command and returns the reply as it came.
 func redisCommand(t *testing.T, addr string, args ...string) string {
 	t.Helper()
-	c, err := net.DialTimeout("tcp", addr, 10*time.Second)
+	c, err := net.DialTimeout("tcp", addr, 60*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	var b strings.Builder
 	fmt.Fprintf(&b, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -73,7 +73,7 @@ const everything = `
 	        ready.set()
 	        for _ in it: pass
 	threading.Thread(target=capture, daemon=True).start()
-	ready.wait(30)
+	assert ready.wait(60)
 	assert [add.apply_async((i,), queue=Q).get(timeout=60) for i in range(3)] == [1, 2, 3]
 	assert retry.apply_async((2, 0), queue=Q).get(timeout=60) == 2
 	assert add.apply_async((1,), queue=Q, countdown=1).get(timeout=60) == 2

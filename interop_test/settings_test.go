@@ -60,7 +60,7 @@ func TestSettingsOfADjangoProject(t *testing.T) {
 				t.Errorf("no %q in the banner:\n%s\nsettings:\n%s", want, w.output(), out)
 			}
 		}
-		conf := s.celeryCommand(t, "inspect", "-d", name+"@test", "-t", "5", "-j", "conf")[name+"@test"].(map[string]any)
+		conf := s.celeryCommand(t, "inspect", "-d", name+"@test", "-t", "60", "-j", "conf")[name+"@test"].(map[string]any)
 		if conf["worker_prefetch_multiplier"] != 7.0 || conf["task_routes"].(map[string]any)["demo.*"] == nil {
 			t.Errorf("conf = %v", conf)
 		}

@@ -20,7 +20,7 @@ func TestAWarmShutdownFinishesWhatRunsAndLeavesTheRest(t *testing.T) {
 				`)
 				w.waitActive(p)
 				w.signal(sig)
-				if got := w.wait(40 * time.Second); got != code {
+				if got := w.wait(90 * time.Second); got != code {
 					t.Errorf("exit code %d, want %d", got, code)
 				}
 				p.run(`

@@ -75,7 +75,7 @@ func TestSignals(t *testing.T) {
 					seen[b.text]++
 					w.waitLogs(b.text, seen[b.text])
 				}
-				code := w.wait(40 * time.Second)
+				code := w.wait(90 * time.Second)
 				if celeryInstead && len(tt.blows) == 2 && tt.blows[1].sig == interrupt {
 					code = tt.code // Celery's depends on how fast the second Ctrl+C comes: 0 within its poll, else 1
 				}
@@ -206,7 +206,7 @@ func TestOnePidfileOneWorker(t *testing.T) {
 		if celeryInstead {
 			t.Skip("the second would be Stalk")
 		}
-		if code := second.wait(40 * time.Second); code != 73 {
+		if code := second.wait(90 * time.Second); code != 73 {
 			t.Errorf("exit code %d, want 73", code)
 		}
 		want := fmt.Sprintf("ERROR: Pidfile (%s) already exists.\nSeems we're already running? (pid: %d)\n", pid, w.cmd.Process.Pid)
@@ -265,7 +265,7 @@ func (s setup) celeryStops(t *testing.T, w *worker, p *session, queue string) {
 	}
 	c.stop() // or it would take the running task, too
 	w.signal(syscall.SIGQUIT)
-	if code := w.wait(40 * time.Second); code != 0 {
+	if code := w.wait(90 * time.Second); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	p.run(`

@@ -59,7 +59,7 @@ func TestSignedMessagesBothWays(t *testing.T) {
 			        ready.set()
 			        for _ in it: pass
 			threading.Thread(target=capture, daemon=True).start()
-			ready.wait(30)
+			assert ready.wait(60)
 			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert retry.apply_async((1, 1), queue=Q).get(timeout=60) == 1
 			# Go's follow-up goes to Python, Python's to Go.

@@ -22,12 +22,12 @@ func TestARetryLaterWaitsAndIsSeen(t *testing.T) {
 		queue := unique("retrylater")
 		s.stalk(t, queue)
 		s.python(t, queue).run(`
-			began = time.monotonic()
+			began, seen = time.monotonic(), []
 			r = retry.apply_async((1, 3), queue=Q)
-			wait(lambda: r.state == "RETRY")
-			assert r.get(timeout=60) == 1
+			assert r.get(timeout=60, on_message=lambda m: seen.append(m["status"])) == 1
+			assert "RETRY" in seen, seen
 			took = time.monotonic() - began
-			assert 2.9 <= took < 20, took
+			assert 2.9 <= took, took
 		`)
 	})
 }
@@ -51,10 +51,10 @@ func TestCountdownAndETA(t *testing.T) {
 			more = [add.apply_async((i,), queue=Q, countdown=5) for i in range(10)]
 			quick = add.apply_async((5,), queue=Q)
 			assert quick.get(timeout=60) == 6
-			assert time.monotonic() - began < 4.9, "a task without a time waited for those with one"
 			assert [r.get(timeout=60) for r in waiting] == [2, 3, 4]
 			assert time.monotonic() - began >= 4.9, time.monotonic() - began
 			assert [r.get(timeout=60) for r in more] == list(range(1, 11))
+			assert quick.date_done < min(r.date_done for r in more), "a task without a time waited for those with one"
 		`)
 	})
 }

@@ -152,7 +152,7 @@ func (w *worker) waitLog(text string) {
 // waitLogs waits until the log contains a text n times.
 func (w *worker) waitLogs(text string, n int) {
 	w.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(120 * time.Second)
 	for strings.Count(string(w.output()), text) < n {
 		select {
 		case <-w.done:
@@ -170,7 +170,7 @@ func (w *worker) waitLogs(text string, n int) {
 // waitLogAny waits until the log contains one of the texts.
 func (w *worker) waitLogAny(texts ...string) {
 	w.t.Helper()
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(120 * time.Second)
 	for !slices.ContainsFunc(texts, func(text string) bool { return countLog(w, text) > 0 }) {
 		select {
 		case <-w.done:
@@ -212,7 +212,7 @@ func (w *worker) wait(most time.Duration) int {
 func (w *worker) stop() {
 	w.t.Helper()
 	w.signal(syscall.SIGTERM)
-	if code := w.wait(40 * time.Second); code != 0 {
+	if code := w.wait(90 * time.Second); code != 0 {
 		w.t.Errorf("%s ended with code %d, want 0", w.name, code)
 	}
 }

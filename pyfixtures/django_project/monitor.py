@@ -8,8 +8,8 @@ Every event goes to two rebuilt consumers:
     the exporter that most people mean by celery-exporter (danihodovic's): its field accesses, its regular
     expressions and the sums it does with what it finds, without the metrics
 
-A line of standard input is answered with one of standard output: `scrape` makes the exporter ask the workers, as
-Prometheus does; `ready N` waits until N tasks have ended. That a worker leaves is said unasked.
+A line of standard input is answered with one of standard output: `scrape NODE...` makes the exporter ask the workers, as
+Prometheus does, again until those have answered, for a busy one needs longer than it is given; `ready N` waits until N tasks have ended. That a worker leaves is said unasked.
 
 REPORT is a JSON object: tasks and workers of State, heartbeats as they arrived, what the exporter counted,
 its last scrape, and troubles: all that was raised or warned of. Nothing is made up for: an event without a
@@ -108,13 +108,17 @@ class Exporter:
         if event["type"] == "task-succeeded":
             observe(self.runtime, labels, task.runtime)
 
+    def heard(self, nodes):
+        return all(node in self.scraped["concurrency"] and node in self.scraped["listed"] for node in nodes)
+
     def scrape(self):
         processes, workers = defaultdict(int), defaultdict(int)
         concurrency = {
             worker: len(stats["pool"].get("processes", []))
             for worker, stats in (app.control.inspect().stats() or {}).items()
         }
-        for worker, queues in (app.control.inspect().active_queues() or {}).items():
+        listed = app.control.inspect().active_queues() or {}
+        for worker, queues in listed.items():
             for queue in queues:
                 name = queue["name"]
                 self.queues.add(name)
@@ -122,7 +126,7 @@ class Exporter:
                 processes[name] += concurrency.get(worker, 0)
         self.scraped = {
             "processes": {q: float(processes[q]) for q in self.queues}, "workers": {q: float(workers[q]) for q in self.queues},
-            "concurrency": concurrency,
+            "concurrency": concurrency, "listed": list(listed),
         }
 
 
@@ -168,12 +172,15 @@ def main(path):
     for line in sys.stdin:
         order, *rest = line.split()
         if order == "ready":
-            end = time.monotonic() + 30
+            end = time.monotonic() + 50
             while sum(task.ready for task in list(state.tasks.values())) < int(rest[0]) and time.monotonic() < end:
                 time.sleep(0.05)
         else:
+            end = time.monotonic() + 50
             try:
                 exporter.scrape()
+                while not exporter.heard(rest) and time.monotonic() < end:
+                    exporter.scrape()
             except Exception:
                 troubles.append("scrape: " + traceback.format_exc())
         print("did", line.strip(), flush=True)
