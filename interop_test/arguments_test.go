@@ -62,7 +62,7 @@ const echoes = `
 	    if result == "yaml" and isinstance(value, list):
 	        return "[%s]" % ", ".join(map(look, value))
 	    return repr(value)
-	wrong, end = [], time.monotonic() + 80
+	wrong, end = [], time.monotonic() + 200
 	for name, (r, want) in sent.items():
 	    try:
 	        got = r.get(timeout=max(0.5, end - time.monotonic()))

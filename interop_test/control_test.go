@@ -75,7 +75,7 @@ func TestInspectShowsTheSameRowsAsPython(t *testing.T) {
 			held = add.apply_async((1,), {"y": 2}, queue=Q, countdown=3600, priority=3)
 			wait(lambda: i.scheduled()[NODE])
 			began = time.time()
-			running = [sleep.apply_async((20,), queue=Q) for _ in range(SLOTS)]
+			running = [sleep.apply_async((600,), queue=Q) for _ in range(SLOTS)]
 			wait(lambda: len(i.active()[NODE]) == SLOTS)
 			rows = {}
 			row = sorted(i.active()[NODE], key=lambda r: r["time_start"])[0]
@@ -142,14 +142,16 @@ func TestAnswersDuringWarmShutdown(t *testing.T) {
 		p := s.python(t, queue)
 		p.run(`
 			i = app.control.inspect(destination=[NODE], timeout=60)
-			r = sleep.apply_async((6,), queue=Q)
+			r = sleep.apply_async((NAP,), queue=Q)
 			wait(lambda: i.active()[NODE])
-		`, map[string]any{"NODE": w.name + "@test"})
+		`, map[string]any{"NODE": w.name + "@test"}, napping())
 		w.signal(syscall.SIGTERM)
 		w.waitLog("Warm shutdown")
 		p.run(`
 			assert [row["id"] for row in i.active()[NODE]] == [r.id]
-			r.get(timeout=60)
+			if NAP > 10:
+			    r.revoke(terminate=True)
+			r.get(timeout=60, propagate=False)
 		`, map[string]any{"NODE": w.name + "@test"})
 		if code := w.wait(90 * time.Second); code != 0 {
 			t.Errorf("ended with %d", code)

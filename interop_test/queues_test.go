@@ -4,6 +4,7 @@ import "testing"
 
 func TestQuorumQueuesDeclaredByPython(t *testing.T) {
 	on(t, func(t *testing.T, s setup) {
+		since(t, 7, "task_create_missing_queue_type")
 		s = s.with("task_create_missing_queue_type", "quorum").rescuing()
 		queue := unique("quorum")
 		p := s.python(t, queue)

@@ -20,6 +20,7 @@ func TestQuorumQueuesOfTheSettings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			on(t, func(t *testing.T, s setup) {
+				since(t, 5, "workers take from quorum queues, and task_default_queue_type")
 				for _, stalkFirst := range []bool{true, false} {
 					queue := unique("first")
 					s := settings(s, queue).withClient("task_routes", map[string]any{"demo.*": map[string]any{"queue": queue}})

@@ -105,11 +105,12 @@ func TestExtendedResultsAndTrackedStarts(t *testing.T) {
 		queue := unique("extended")
 		w := s.stalk(t, queue)
 		s.python(t, queue).run(`
-			r = sleep.apply_async((4,), queue=Q)
-			wait(lambda: r.state == "STARTED")
-			assert r.info["hostname"] == hostname and isinstance(r.info["pid"], int), r.info
-			assert r.get(timeout=60) == 4
-			assert (r.name, r.args, r.kwargs, r.worker, r.retries, r.queue) == ("demo.sleep", [4], {}, hostname, 0, Q), \
+			seen = []
+			r = sleep.apply_async((1,), queue=Q)
+			assert r.get(timeout=60, on_message=lambda m: seen.append((m["status"], m["result"]))) == 1
+			started = dict(seen)["STARTED"]
+			assert started["hostname"] == hostname and isinstance(started["pid"], int), started
+			assert (r.name, r.args, r.kwargs, r.worker, r.retries, r.queue) == ("demo.sleep", [1], {}, hostname, 0, Q), \
 			    (r.name, r.args, r.kwargs, r.worker, r.retries, r.queue)
 			r = retry.apply_async((), {"times": 1}, queue=Q)
 			assert r.get(timeout=60) == 1

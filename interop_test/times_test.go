@@ -79,8 +79,7 @@ func TestSoftAndHardLimits(t *testing.T) {
 		s.shop(t, queue, "-c", "1")
 		s.python(t, queue).run(`
 			from billiard.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
-			began = time.monotonic()
-			soft = sleep.apply_async((60,), queue=Q, soft_time_limit=1)
+			soft = sleep.apply_async((600,), queue=Q, soft_time_limit=1)
 			hard = count.apply_async((4,), queue=Q, time_limit=1)
 			part = burn.apply_async((4,), queue=Q, time_limit=1.5)
 			exc = raises(SoftTimeLimitExceeded, "SoftTimeLimitExceeded()", soft.get, timeout=60)
@@ -90,7 +89,6 @@ func TestSoftAndHardLimits(t *testing.T) {
 			exc = raises(TimeLimitExceeded, "TimeLimitExceeded(1.5,)", part.get, timeout=60)
 			assert exc.args == (1.5,), exc.args
 			assert "SoftTimeLimitExceeded" in soft.traceback, soft.traceback
-			assert time.monotonic() - began < 55, "the soft limit ended nothing"
 			# There is one slot: the tasks that did not stop have ended when this one runs, and left no SUCCESS.
 			assert add.apply_async((1,), queue=Q).get(timeout=60) == 2
 			assert [r.state for r in (soft, hard, part)] == ["FAILURE"] * 3
