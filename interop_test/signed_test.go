@@ -19,6 +19,7 @@ var canSign = sync.OnceValue(func() error { return exec.Command(python, "-c", "i
 func (s setup) signing(t *testing.T) (both setup, known, stranger testservers.Certificate) {
 	t.Helper()
 	need(t)
+	since(t, 5, "the form of signed messages that is spoken here")
 	if err := canSign(); err != nil {
 		if os.Getenv("INTEROP") == "required" {
 			t.Fatalf("no cryptography in %s: %v", python, err)
