@@ -13,7 +13,7 @@ import (
 
 // intake asks for a message while a slot is free, makes a job of it, and starts its task goroutine. Only
 // a time (eta, rate limit) makes a job wait. The transport may fetch ahead, up to the window: as many
-// messages per slot as Config.Prefetch says, which is Celery's worker_prefetch_multiplier.
+// messages per slot as the pace says.
 type intake struct {
 	w      *Worker
 	taking context.Context // done when nothing is begun any more
@@ -23,6 +23,8 @@ type intake struct {
 	suspects chan struct{} // capacity 1: held by the one job that runs although it ended its process often (starts.go)
 
 	wake  chan struct{} // capacity 1: look again
+	stall *time.Timer   // run's own: reused for each wait
+	each  int           // run's own: messages per slot
 	ready bool          // run's own: messages were granted before
 	full  bool          // run's own: held tasks leave no room
 
@@ -33,7 +35,10 @@ type intake struct {
 }
 
 func newIntake(w *Worker, taking, work, settle context.Context) *intake {
-	in := &intake{w: w, taking: taking, work: work, settle: settle, wake: make(chan struct{}, 1), suspects: make(chan struct{}, 1)}
+	in := &intake{
+		w: w, taking: taking, work: work, settle: settle, each: w.cfg.Prefetch,
+		wake: make(chan struct{}, 1), suspects: make(chan struct{}, 1), stall: time.NewTimer(time.Hour),
+	}
 	w.slots.edge, w.queues.changed = in.nudge, in.nudge
 	return in
 }
@@ -120,6 +125,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	}
 
 	for ctx.Err() == nil {
+		in.keepPace()
 		if want := in.window(); want != window {
 			if err := consumer.SetWindow(ctx, want); err != nil {
 				if errors.Is(err, transports.ErrDisconnected) {
@@ -204,8 +210,16 @@ func (in *intake) receive(ctx context.Context, c transports.Consumer) (*transpor
 	defer done()
 	// From here on a nudge cancels rctx: a slot taken after this look is not missed.
 	if !in.w.slots.free() {
+		var stall <-chan time.Time
+		if in.w.pace.ahead() {
+			in.stall.Reset(stallAfter)
+			defer in.stall.Stop()
+			stall = in.stall.C
+		}
 		select {
 		case <-in.wake:
+		case <-stall:
+			in.w.pace.stalled()
 		case <-ctx.Done():
 		}
 		return nil, nil
@@ -240,11 +254,25 @@ func (in *intake) deaf() {
 	in.cancel = nil
 }
 
+// keepPace follows the pace, also with the window of those that settle: they share calls as those do that are taken.
+func (in *intake) keepPace() {
+	w := in.w
+	each := w.pace.perSlot()
+	if limit := w.cfg.ETALimit; limit > 0 { // all of them may turn out to wait for an eta
+		each = max(w.cfg.Prefetch, min(each, limit/w.slots.ceiling()))
+	}
+	if each == in.each {
+		return
+	}
+	in.each = each
+	w.settling.lend(max(0, each-w.cfg.Prefetch) * w.slots.ceiling())
+}
+
 // window is how many messages may be unsettled: what runs and settles, and what is held for its eta.
 func (in *intake) window() int {
 	w := in.w
 	held, limit := w.calendar.waitingForETA(), w.cfg.ETALimit
-	n := windowFor(w.slots.ceiling(), w.cfg.Prefetch, held, limit)
+	n := windowFor(w.slots.ceiling(), in.each, held, limit)
 	if full := limit > 0 && held >= n; full != in.full {
 		in.full = full
 		if full {

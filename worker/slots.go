@@ -12,6 +12,7 @@ type slots struct {
 	mu      sync.Mutex
 	limit   int             // how many there are; never below used
 	most    int             // acquire adds slots by itself up to so many; not above limit: none
+	lent    int             // slots that there are besides for a while; used may be above all of them once they are gone
 	used    int             //
 	waiting []*claim        // in order; empty while there is room for the first
 	emptied []chan struct{} // closed when used is 0
@@ -33,7 +34,10 @@ func newSlots(limit int) *slots {
 }
 
 // room reports whether a slot can be had at once, perhaps a new one. The caller holds mu.
-func (s *slots) room() bool { return s.used < max(s.limit, s.most) && len(s.waiting) == 0 }
+func (s *slots) room() bool { return s.used < s.all() && len(s.waiting) == 0 }
+
+// all is how many slots may be used. The caller holds mu.
+func (s *slots) all() int { return max(s.limit, s.most) + s.lent }
 
 // acquire takes a slot, waiting for one. It reports false when ctx ended first.
 func (s *slots) acquire(ctx context.Context) bool { return s.exchange(ctx, 0, 1) > 0 }
@@ -111,13 +115,12 @@ func (s *slots) giveBack(n int) {
 // give takes n slots, or all there are where there are fewer, and adds those that are missing up to most. It returns how many it took, 0
 // when there are too few free ones, and how many it added. The caller holds mu.
 func (s *slots) give(n int) (got, added int) {
-	all := max(s.limit, s.most)
-	n = min(n, all)
-	if s.used+n > all {
+	n = min(n, s.all())
+	if s.used+n > s.all() {
 		return 0, 0
 	}
 	s.used += n
-	added = max(0, s.used-s.limit)
+	added = max(0, min(s.used, s.most)-s.limit)
 	s.limit += added
 	return n, added
 }
@@ -150,7 +153,7 @@ func (s *slots) grow(n int) {
 // shrink removes n slots that nobody uses, or as many as there are, and returns how many.
 func (s *slots) shrink(n int) int {
 	s.mu.Lock()
-	n = min(max(n, 0), s.limit-s.used)
+	n = min(max(n, 0), max(0, s.limit-s.used))
 	s.limit -= n
 	turns, added := s.serve() // who wants all there are now wants fewer
 	s.mu.Unlock()
@@ -162,6 +165,15 @@ func (s *slots) shrink(n int) int {
 func (s *slots) stretch(most int) {
 	s.mu.Lock()
 	s.most = most
+	turns, added := s.serve()
+	s.mu.Unlock()
+	s.handed(turns, added, true)
+}
+
+// lend makes n slots more than there are, in place of those that were lent before. Those in use stay so.
+func (s *slots) lend(n int) {
+	s.mu.Lock()
+	s.lent = n
 	turns, added := s.serve()
 	s.mu.Unlock()
 	s.handed(turns, added, true)

@@ -149,3 +149,41 @@ func TestSlotsUnderChange(t *testing.T) {
 		t.Errorf("%d of %d slots are used", s.inUse(), now)
 	}
 }
+
+// TestLentSlotsAreThereForAWhile: what is in use when they are gone stays in use, and nobody gets one before there is room.
+func TestLentSlotsAreThereForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSlots(2)
+		for range 2 {
+			s.acquire(t.Context())
+		}
+		more := make(chan bool, 3)
+		go func() { more <- s.acquire(t.Context()) }()
+		synctest.Wait()
+		s.lend(2)
+		if !<-more || !s.acquire(t.Context()) {
+			t.Fatal("no lent slot")
+		}
+		if limit, used := s.size(); limit != 2 || used != 4 {
+			t.Fatalf("%d of %d used, want 4 of 2", used, limit)
+		}
+		s.lend(0)
+		if n := s.shrink(1); n != 0 {
+			t.Errorf("%d slots removed that are in use", n)
+		}
+		go func() { more <- s.acquire(t.Context()) }()
+		for range 3 {
+			synctest.Wait()
+			if len(more) > 0 {
+				t.Fatal("a slot was given away that is gone")
+			}
+			s.release()
+		}
+		if !<-more {
+			t.Fatal("no slot where there is room")
+		}
+		if limit, used := s.size(); limit != 2 || used != 2 {
+			t.Errorf("%d of %d used, want 2 of 2", used, limit)
+		}
+	})
+}

@@ -40,7 +40,7 @@ type Config struct {
 
 	Concurrency int // handlers running at a time; 0: GOMAXPROCS
 	Autoscale   Autoscale
-	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4, negative: without limit, which is at most 65535 in all
+	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4, and more, up to 64, while tasks take less than 2 ms; negative: without limit, which is at most 65535 in all
 	ETALimit    int    // worker_eta_task_limit: unsettled messages that tasks held for an eta may raise them to; 0: no limit
 	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
 	Node        string // "": celery@<host>
@@ -95,6 +95,8 @@ type Config struct {
 	Connection Connection // when the broker cannot be reached
 
 	Logger *slog.Logger // nil: discard
+
+	ahead int // unsettled messages per slot while tasks are short
 }
 
 // A Worker runs tasks. Make one with New; Run it once.
@@ -106,6 +108,7 @@ type Worker struct {
 	link       *link
 	slots      *slots
 	settling   *slots
+	pace       *pace
 	autoscaler *autoscaler // nil: none
 	queues     *queueSet
 	times      *timeLimits
@@ -150,6 +153,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.roster = newRoster()
 	w.settling = newSlots(cfg.Settling)
+	w.pace = newPace(cfg.Prefetch, cfg.ahead)
 	w.autoscaler = newAutoscaler(cfg.Autoscale, w.log, w.slots, w.settling)
 	w.queues = newQueueSet(cfg.Queues, cfg.Declared)
 	w.times = newTimeLimits()
@@ -257,7 +261,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Concurrency = c.Autoscale.Min
 		c.Autoscale.KeepAlive = cmp.Or(c.Autoscale.KeepAlive, 30*time.Second)
 	}
-	c.Prefetch = cmp.Or(c.Prefetch, 4)
+	if c.Prefetch == 0 {
+		c.Prefetch, c.ahead = 4, aheadMost
+	}
 	c.Deliveries = cmp.Or(c.Deliveries, 10)
 	c.Connection.Retries = cmp.Or(c.Connection.Retries, 100)
 	c.Grace = cmp.Or(c.Grace, 30*time.Second)

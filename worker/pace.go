@@ -1,0 +1,90 @@
+package worker
+
+import (
+	"sync"
+	"time"
+)
+
+// A pace says how many messages per slot the worker holds unsettled. Celery's worker_prefetch_multiplier is right for tasks that
+// take long: what lies here another worker could run. For tasks that take less than a round trip it is what makes a worker slow:
+// nothing shares a call. So while tasks are short the pace grows, by doubling, to as much as is run in aheadFor; it falls back to the
+// multiplier as soon as tasks take longer, or all slots have been busy for stallAfter, and the transport gives back what nobody
+// has begun. It is safe for concurrent use.
+type pace struct {
+	least, most int // per slot; the same when somebody has said how many there are to be
+
+	mu    sync.Mutex
+	each  int           // from least to most
+	mean  time.Duration // of the last runs, the latest weigh most
+	calm  time.Time     // does not grow before
+	pause time.Duration // how long the next calm is
+}
+
+const (
+	aheadFor   = 10 * time.Millisecond
+	aheadMost  = 64 // per slot
+	stallAfter = 20 * time.Millisecond
+	calmBase   = time.Second // of a pace that has fallen back; doubles each time, so that long tasks among short ones end the ups and downs
+	calmMax    = time.Minute
+	meanWeight = 16 // a run counts so many times less than all before
+)
+
+// newPace makes the pace for a prefetch multiplier: negative is without limit, and needs no more.
+func newPace(least, most int) *pace {
+	p := &pace{least: least, most: max(least, most), each: least, pause: calmBase}
+	if least < 1 {
+		p.most = least
+		return p
+	}
+	p.mean = aheadFor / time.Duration(least)
+	return p
+}
+
+// ran counts a run that has ended.
+func (p *pace) ran(took time.Duration) {
+	if p.least == p.most {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mean += (took - p.mean) / meanWeight
+	switch fits := aheadFor / max(p.mean, 1); {
+	case fits < time.Duration(p.each) && p.each > p.least:
+		p.fall()
+	case fits >= time.Duration(2*p.each) && 2*p.each <= p.most:
+		if !time.Now().Before(p.calm) {
+			p.each *= 2
+		}
+	}
+}
+
+// stalled: all slots have been busy for stallAfter.
+func (p *pace) stalled() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.each > p.least {
+		p.fall()
+	}
+}
+
+// fall goes back to the multiplier. The caller holds mu.
+func (p *pace) fall() {
+	p.each = p.least
+	p.mean = aheadFor / time.Duration(p.least)
+	now := time.Now()
+	if now.Sub(p.calm) > calmMax { // it was well for long
+		p.pause = calmBase
+	}
+	p.calm = now.Add(p.pause)
+	p.pause = min(2*p.pause, calmMax)
+}
+
+// perSlot is how many messages each slot may have unsettled now.
+func (p *pace) perSlot() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.each
+}
+
+// ahead reports whether that is more than the multiplier.
+func (p *pace) ahead() bool { return p.perSlot() > p.least }
