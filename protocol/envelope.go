@@ -14,6 +14,9 @@ import (
 //
 // The body is unwrapped by body_encoding and stays compressed and serialized.
 func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) {
+	if m, redelivered, ok := usualEnvelope(raw, l); ok {
+		return m, redelivered, nil
+	}
 	doc, err := ParseJSON(raw, l)
 	if err != nil {
 		return Message{}, false, partError("envelope", err)
@@ -106,33 +109,9 @@ func envelopeProperties(env, props *Object) Properties {
 		switch member.Key {
 		case "delivery_tag", "delivery_info", "body_encoding":
 			continue
-		case "priority":
-			if member.Value == nil {
-				continue
-			}
-			if n, ok := wholeNumber(member.Value); ok {
-				p.Priority = &n
-				continue
-			}
-		case "delivery_mode":
-			if n, ok := wholeNumber(member.Value); ok && n >= 0 && n <= 255 {
-				p.DeliveryMode = uint8(n)
-				continue
-			}
-		case "timestamp":
-			if d, ok := member.Value.(DateTime); ok {
-				p.Timestamp = d.Time
-				continue
-			}
-		default:
-			into := p.text(member.Key)
-			if into == nil {
-				break
-			}
-			if s, ok := member.Value.(string); ok || member.Value == nil {
-				*into = s
-				continue
-			}
+		}
+		if _, fits := p.set(member.Key, member.Value); fits {
+			continue
 		}
 		if extra == nil {
 			extra = &Object{}
@@ -147,6 +126,35 @@ func envelopeProperties(env, props *Object) Properties {
 	}
 	p.Extra = extra
 	return p
+}
+
+// set fills the field of a property, if key is known to have one and v fits it.
+func (p *Properties) set(key string, v Value) (known, fits bool) {
+	switch key {
+	case "priority":
+		n, ok := wholeNumber(v)
+		if p.Priority = nil; ok {
+			p.Priority = &n
+		}
+		return true, ok || v == nil
+	case "delivery_mode":
+		n, ok := wholeNumber(v)
+		if ok = ok && n >= 0 && n <= 255; ok {
+			p.DeliveryMode = uint8(n)
+		}
+		return true, ok
+	case "timestamp":
+		d, ok := v.(DateTime)
+		p.Timestamp = d.Time
+		return true, ok
+	}
+	into := p.text(key)
+	if into == nil {
+		return false, false
+	}
+	s, ok := v.(string)
+	*into = s
+	return true, ok || v == nil
 }
 
 // text is the field of a property that is a text; nil for any other.

@@ -81,10 +81,9 @@ var (
 type jsonParser struct {
 	s      string
 	i      int
-	left   int // levels of nesting still allowed
-	budget int // values still allowed
-	// stack holds the elements of the lists being read, so that each list is made once, in its size.
-	stack []Value
+	left   int     // levels of nesting still allowed
+	budget int     // values still allowed
+	stack  []Value // elements of the lists being read
 }
 
 func (p *jsonParser) document() (Value, error) {
@@ -141,7 +140,7 @@ func (p *jsonParser) value() (Value, error) {
 	case '"':
 		return p.str()
 	case '{':
-		return p.object()
+		return p.object(4)
 	case '[':
 		return p.list()
 	case 't':
@@ -170,35 +169,55 @@ func (p *jsonParser) literal(word string) error {
 	return nil
 }
 
-func (p *jsonParser) list() (Value, error) {
+// enter goes into the list or object that begins here.
+func (p *jsonParser) enter() error {
 	if p.left == 0 {
-		return nil, errDepth
+		return errDepth
 	}
 	p.left--
 	p.budget -= containerCost
 	p.i++
-	if p.space(); p.peek() == ']' {
-		p.i++
-		p.left++
+	p.space()
+	return nil
+}
+
+// leave goes past the closing bracket.
+func (p *jsonParser) leave() {
+	p.i++
+	p.left++
+}
+
+// list reads a list; it is never nil without an error.
+func (p *jsonParser) list() ([]Value, error) {
+	if err := p.enter(); err != nil {
+		return nil, err
+	}
+	if p.peek() == ']' {
+		p.leave()
 		return []Value{}, nil
 	}
+	// The first elements wait here and the others on the stack, so that the list is made once, in its size.
+	var first [4]Value
 	base := len(p.stack)
-	for {
+	for n := 0; ; n++ {
 		v, err := p.value()
 		if err != nil {
 			return nil, err
 		}
-		p.stack = append(p.stack, v)
+		if n < len(first) {
+			first[n] = v
+		} else {
+			p.stack = append(p.stack, v)
+		}
 		p.space()
 		switch p.peek() {
 		case ',':
 			p.i++
 			p.space()
 		case ']':
-			p.i++
-			p.left++
-			list := make([]Value, len(p.stack)-base)
-			copy(list, p.stack[base:])
+			p.leave()
+			list := make([]Value, n+1)
+			copy(list[copy(list, first[:]):], p.stack[base:])
 			p.stack = p.stack[:base]
 			return list, nil
 		default:
@@ -207,58 +226,65 @@ func (p *jsonParser) list() (Value, error) {
 	}
 }
 
-func (p *jsonParser) object() (Value, error) {
-	if p.left == 0 {
-		return nil, errDepth
-	}
-	p.left--
-	p.budget -= containerCost
+// object reads an object, or what a typed one stands for. room is how many members are likely.
+func (p *jsonParser) object(room int) (Value, error) {
 	start := p.i
-	p.i++
-	if p.space(); p.peek() == '}' {
-		p.i++
-		p.left++
-		return &Object{}, nil
+	if err := p.enter(); err != nil {
+		return nil, err
 	}
-	o := &Object{members: make([]Member, 0, 4)}
-	for {
-		if p.peek() != '"' {
-			return nil, errJSONKey
-		}
-		key, err := p.str()
-		if err != nil {
+	o := &Object{}
+	for first := true; ; first = false {
+		key, more, err := p.member(first)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if p.space(); p.peek() != ':' {
-			return nil, errJSONColon
-		}
-		p.i++
-		p.space()
-		v, err := p.value()
-		if err != nil {
-			return nil, err
-		}
-		o.Set(key, v)
-		p.space()
-		switch p.peek() {
-		case ',':
-			p.i++
-			p.space()
-		case '}':
-			p.i++
-			p.left++
-			if !isTyped(o) {
-				return o, nil
-			}
+		case !more && !isTyped(o):
+			return o, nil
+		case !more:
 			v, err := decodeTyped(o)
 			if err != nil {
 				p.i = start
 			}
 			return v, err
-		default:
-			return nil, errJSONComma
 		}
+		v, err := p.value()
+		if err != nil {
+			return nil, err
+		}
+		if first {
+			o.members = make([]Member, 0, room)
+		}
+		o.Set(key, v)
 	}
+}
+
+// member goes to the value of the next member of the object that was entered, and tells its key. There is none
+// when more is false: the object has been left.
+func (p *jsonParser) member(first bool) (key string, more bool, err error) {
+	p.space()
+	switch c := p.peek(); {
+	case c == '}':
+		p.leave()
+		return "", false, nil
+	case first:
+	case c == ',':
+		p.i++
+		p.space()
+	default:
+		return "", false, errJSONComma
+	}
+	if p.peek() != '"' {
+		return "", false, errJSONKey
+	}
+	if key, err = p.str(); err != nil {
+		return "", false, err
+	}
+	if p.space(); p.peek() != ':' {
+		return "", false, errJSONColon
+	}
+	p.i++
+	p.space()
+	return key, true, nil
 }
 
 // str reads a string. Most have no escape and are a piece of the document.

@@ -70,7 +70,7 @@ type Member struct {
 
 // indexFrom is the size from which an Object keeps a map: below it a linear search is faster, above it
 // a hostile message with many keys would make Set quadratic.
-const indexFrom = 16
+const indexFrom = 32
 
 // ObjectOf returns an Object of the members in their order.
 func ObjectOf(members ...Member) *Object {
