@@ -8,6 +8,23 @@ import (
 
 // body decompresses and decodes the body of the message, if its content is accepted.
 func (d *decoder) body() (Value, error) {
+	data, err := d.content()
+	if err != nil {
+		return nil, err
+	}
+	return d.deserialize(data)
+}
+
+func (d *decoder) deserialize(data []byte) (Value, error) {
+	v, err := Deserialize(d.message.Properties.ContentType, data, d.options.Limits)
+	if err != nil {
+		return nil, partError("body", err)
+	}
+	return v, nil
+}
+
+// content decompresses the body of the message, if it is accepted.
+func (d *decoder) content() ([]byte, error) {
 	data := d.message.Body
 	if codec, _ := d.message.Headers.Get("compression"); Truthy(codec) {
 		name, ok := codec.(string)
@@ -32,11 +49,7 @@ func (d *decoder) body() (Value, error) {
 			Err:  fmt.Errorf("%w: no reader for content type %q; choose json, msgpack or yaml", ErrInvalidTask, clip(content)),
 		}
 	}
-	v, err := Deserialize(content, data, d.options.Limits)
-	if err != nil {
-		return nil, partError("body", err)
-	}
-	return v, nil
+	return data, nil
 }
 
 // accepts compares the content type as Kombu does: exactly, parameters and case included.
@@ -106,16 +119,29 @@ func (t *Task) call(args, kwargs, embed Value) error {
 	if !ok {
 		return invalid("body[2]", embed, "an object or null")
 	}
-	for key, into := range map[string]*[]Value{"callbacks": &t.Callbacks, "errbacks": &t.Errbacks, "chain": &t.Chain} {
+	for _, key := range []string{"callbacks", "errbacks", "chain"} {
 		v, _ := e.Get(key)
 		list, ok := v.([]Value)
 		if !ok && Truthy(v) {
 			return invalid("body[2]."+key, v, "a list of signatures or null")
 		}
-		*into = list
+		*t.embedded(key) = list
 	}
 	if chord, _ := e.Get("chord"); Truthy(chord) {
 		t.Chord = chord
+	}
+	return nil
+}
+
+// embedded is the field of a list of the embed.
+func (t *Task) embedded(key string) *[]Value {
+	switch key {
+	case "callbacks":
+		return &t.Callbacks
+	case "errbacks":
+		return &t.Errbacks
+	case "chain":
+		return &t.Chain
 	}
 	return nil
 }

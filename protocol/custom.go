@@ -32,20 +32,3 @@ func set(names ...string) map[string]bool {
 	}
 	return s
 }
-
-// customHeaders are the headers nobody here knows. A header named headers that holds a table is that set
-// and the others do not count (Sentry writes its keys in both places). It is never nil.
-func customHeaders(h *Object) *Object {
-	if v, _ := h.Get("headers"); v != nil {
-		if table, ok := v.(*Object); ok {
-			return table.Clone()
-		}
-	}
-	custom := &Object{}
-	for _, member := range h.Members() {
-		if !notCustom[member.Key] {
-			custom.Set(member.Key, member.Value)
-		}
-	}
-	return custom
-}

@@ -17,6 +17,11 @@ func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err erro
 	if m, redelivered, ok := usualEnvelope(raw, l); ok {
 		return m, redelivered, nil
 	}
+	return anyEnvelope(raw, l)
+}
+
+// anyEnvelope is DecodeEnvelope for what is not as usual.
+func anyEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) {
 	doc, err := ParseJSON(raw, l)
 	if err != nil {
 		return Message{}, false, partError("envelope", err)

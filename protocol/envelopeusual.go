@@ -71,7 +71,7 @@ func (p *jsonParser) envelope(m *Message, redelivered *bool) bool {
 		case "content-type":
 			m.Properties.ContentType, ok = p.text()
 		case "headers":
-			m.Headers, ok = p.table()
+			m.Headers, ok = p.table(usualHeaders)
 		case "properties":
 			ok = !properties && p.properties(m, redelivered)
 			properties = true
@@ -199,8 +199,8 @@ func (p *jsonParser) text() (s string, ok bool) {
 // usualHeaders is how many headers a message of Celery 5.7 has.
 const usualHeaders = 20
 
-// table reads an object, or null for none.
-func (p *jsonParser) table() (*Object, bool) {
+// table reads an object, or null for none. room is how many members are likely.
+func (p *jsonParser) table(room int) (*Object, bool) {
 	if p.budget--; p.budget < 0 {
 		return nil, false
 	}
@@ -208,7 +208,7 @@ func (p *jsonParser) table() (*Object, bool) {
 	case 'n':
 		return nil, p.literal("null") == nil
 	case '{':
-		v, _ := p.object(usualHeaders)
+		v, _ := p.object(room)
 		o, ok := v.(*Object)
 		return o, ok
 	}

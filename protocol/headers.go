@@ -15,9 +15,10 @@ const MaxIDBytes = 255
 // in protocol 1, and part is what errors call them. Null is absent everywhere. The Task is never nil; its ID is empty when it has none to use.
 func (d *decoder) headers(h *Object, part string) (*Task, error) {
 	m := d.message
-	r := headerReader{h: h, part: part + "."}
+	k := sortHeaders(h)
+	r := headerReader{part: part + "."}
 	t := &Task{
-		ID:            r.id(),
+		ID:            r.id(k.id),
 		CorrelationID: m.Properties.CorrelationID,
 		ReplyTo:       m.Properties.ReplyTo,
 		Priority:      m.Properties.Priority,
@@ -25,32 +26,97 @@ func (d *decoder) headers(h *Object, part string) (*Task, error) {
 		RoutingKey:    m.RoutingKey,
 		ContentType:   m.Properties.ContentType,
 	}
-	t.Name = r.name()
-	t.Shadow = r.loose("shadow")
-	t.RootID = r.text("root_id")
-	t.ParentID = r.text("parent_id")
-	t.Group = r.text("group")
-	t.GroupIndex = r.groupIndex()
-	t.Retries = r.count("retries")
-	t.Nesting = r.count("replaced_task_nesting")
-	t.ETA, _ = r.date("eta")
-	t.Expires, t.ExpiresText = r.date("expires")
-	t.HardLimit, t.SoftLimit = r.limits()
-	if v, _ := h.Get("ignore_result"); v != nil {
-		ignore := Truthy(v)
+	t.Name = r.name(k.task)
+	t.Shadow = loose(k.shadow)
+	t.RootID = r.text("root_id", k.rootID)
+	t.ParentID = r.text("parent_id", k.parentID)
+	t.Group = r.text("group", k.group)
+	t.GroupIndex = r.groupIndex(k.groupIndex)
+	t.Retries = r.count("retries", k.retries)
+	t.Nesting = r.count("replaced_task_nesting", k.nesting)
+	t.ETA, _ = r.date("eta", k.eta)
+	t.Expires, t.ExpiresText = r.date("expires", k.expires)
+	t.HardLimit, t.SoftLimit = r.limits(k.timelimit)
+	if k.ignoreResult != nil {
+		ignore := Truthy(k.ignoreResult)
 		t.IgnoreResult = &ignore
 	}
-	t.StampNames, t.Stamps = r.stamps()
-	t.ArgsRepr = r.loose("argsrepr")
-	t.KwargsRepr = r.loose("kwargsrepr")
-	t.Origin = r.loose("origin")
-	t.Custom = customHeaders(h)
+	t.StampNames, t.Stamps = r.stamps(k.stampedHeaders, k.stamps)
+	t.ArgsRepr = loose(k.argsRepr)
+	t.KwargsRepr = loose(k.kwargsRepr)
+	t.Origin = loose(k.origin)
+	t.Custom = k.custom
 	return t, r.err
+}
+
+// knownHeaders are the headers that a Task is made of, nil where there is none, and custom those nobody here knows.
+type knownHeaders struct {
+	id, task, shadow, rootID, parentID, group, groupIndex, retries, nesting, eta, expires, timelimit,
+	ignoreResult, stampedHeaders, stamps, argsRepr, kwargsRepr, origin Value
+	custom *Object
+}
+
+// sortHeaders looks at each header once.
+func sortHeaders(h *Object) (k knownHeaders) {
+	k.custom = &Object{}
+	var table *Object
+	for _, m := range h.Members() {
+		switch m.Key {
+		case "id":
+			k.id = m.Value
+		case "task":
+			k.task = m.Value
+		case "shadow":
+			k.shadow = m.Value
+		case "root_id":
+			k.rootID = m.Value
+		case "parent_id":
+			k.parentID = m.Value
+		case "group":
+			k.group = m.Value
+		case "group_index":
+			k.groupIndex = m.Value
+		case "retries":
+			k.retries = m.Value
+		case "replaced_task_nesting":
+			k.nesting = m.Value
+		case "eta":
+			k.eta = m.Value
+		case "expires":
+			k.expires = m.Value
+		case "timelimit":
+			k.timelimit = m.Value
+		case "ignore_result":
+			k.ignoreResult = m.Value
+		case "stamped_headers":
+			k.stampedHeaders = m.Value
+		case "stamps":
+			k.stamps = m.Value
+		case "argsrepr":
+			k.argsRepr = m.Value
+		case "kwargsrepr":
+			k.kwargsRepr = m.Value
+		case "origin":
+			k.origin = m.Value
+		case "headers":
+			table, _ = m.Value.(*Object)
+		case "lang": // no custom header, like all above
+		default:
+			if !notCustom[m.Key] {
+				k.custom.Set(m.Key, m.Value)
+			}
+		}
+	}
+	// A header named headers that holds a table is the custom ones, and the others do not count (Sentry writes its
+	// keys in both places).
+	if table != nil {
+		k.custom = table.Clone()
+	}
+	return k
 }
 
 // A headerReader reads single headers and keeps the first error.
 type headerReader struct {
-	h    *Object
 	part string // "headers." or "body."
 	err  error
 }
@@ -61,8 +127,7 @@ func (r *headerReader) fail(err error) {
 	}
 }
 
-func (r *headerReader) id() string {
-	v, _ := r.h.Get("id")
+func (r *headerReader) id(v Value) string {
 	s, ok := v.(string)
 	switch {
 	case !ok || s == "":
@@ -77,8 +142,7 @@ func (r *headerReader) id() string {
 	return ""
 }
 
-func (r *headerReader) name() string {
-	v, _ := r.h.Get("task")
+func (r *headerReader) name(v Value) string {
 	s, ok := v.(string)
 	if !ok || s == "" || !utf8.ValidString(s) {
 		r.fail(invalid(r.part+"task", v, "the name of a task"))
@@ -88,8 +152,7 @@ func (r *headerReader) name() string {
 }
 
 // text is a header that other messages and records are built from: it must be a text when it is there.
-func (r *headerReader) text(key string) string {
-	v, _ := r.h.Get(key)
+func (r *headerReader) text(key string, v Value) string {
 	s, ok := v.(string)
 	if !ok && Truthy(v) || cleanText(s) != s {
 		r.fail(invalid(r.part+key, v, "a text or null"))
@@ -98,14 +161,12 @@ func (r *headerReader) text(key string) string {
 }
 
 // loose is a header that people read and no program: what is not a text is no reason to refuse a task.
-func (r *headerReader) loose(key string) string {
-	v, _ := r.h.Get(key)
+func loose(v Value) string {
 	s, _ := v.(string)
 	return cleanText(s)
 }
 
-func (r *headerReader) groupIndex() Value {
-	v, _ := r.h.Get("group_index")
+func (r *headerReader) groupIndex(v Value) Value {
 	switch v.(type) {
 	case nil, int64, float64:
 		return v
@@ -115,8 +176,7 @@ func (r *headerReader) groupIndex() Value {
 }
 
 // count is a number of times. Clients in other languages send floats and null.
-func (r *headerReader) count(key string) int {
-	v, _ := r.h.Get(key)
+func (r *headerReader) count(key string, v Value) int {
 	switch n := v.(type) {
 	case nil:
 		return 0
@@ -140,8 +200,7 @@ func (r *headerReader) count(key string) int {
 
 // date reads eta and expires. Numbers, junk and "" are refused; Celery 5.7 refuses the first two and dies
 // of the last. The text is what a retry sends on.
-func (r *headerReader) date(key string) (time.Time, string) {
-	v, _ := r.h.Get(key)
+func (r *headerReader) date(key string, v Value) (time.Time, string) {
 	switch v := v.(type) {
 	case nil:
 		return time.Time{}, ""
@@ -157,8 +216,7 @@ func (r *headerReader) date(key string) (time.Time, string) {
 }
 
 // limits reads timelimit, which is [hard, soft] in seconds.
-func (r *headerReader) limits() (hard, soft time.Duration) {
-	v, _ := r.h.Get("timelimit")
+func (r *headerReader) limits(v Value) (hard, soft time.Duration) {
 	if !Truthy(v) {
 		return 0, 0
 	}
@@ -218,8 +276,7 @@ func secondsValue(d time.Duration) Value {
 
 // stamps reads stamped_headers and stamps. Of the stamps only those declared count (Celery 5.7: they alone
 // go into retries and extended results). Names is nil for null and empty for [], which travel on as such.
-func (r *headerReader) stamps() (names []string, stamps *Object) {
-	v, _ := r.h.Get("stamped_headers")
+func (r *headerReader) stamps(v, stamped Value) (names []string, stamps *Object) {
 	list, ok := v.([]Value)
 	if !ok {
 		if set, isSet := v.(Set); isSet {
@@ -231,10 +288,9 @@ func (r *headerReader) stamps() (names []string, stamps *Object) {
 			return nil, nil
 		}
 	}
-	v, _ = r.h.Get("stamps")
-	all, ok := v.(*Object)
-	if !ok && Truthy(v) {
-		r.fail(invalid(r.part+"stamps", v, "an object or null"))
+	all, ok := stamped.(*Object)
+	if !ok && Truthy(stamped) {
+		r.fail(invalid(r.part+"stamps", stamped, "an object or null"))
 	}
 	names = make([]string, 0, len(list))
 	for i, entry := range list {

@@ -29,13 +29,13 @@ var serializers = []serializer{
 
 // findSerializer looks up a name or content type, exactly: "application/json; charset=utf-8" is neither,
 // as with Kombu.
-func findSerializer(nameOrType string) (serializer, bool) {
-	for _, s := range serializers {
-		if s.name == nameOrType || s.contentType == nameOrType {
+func findSerializer(nameOrType string) (*serializer, bool) {
+	for i := range serializers {
+		if s := &serializers[i]; s.name == nameOrType || s.contentType == nameOrType {
 			return s, true
 		}
 	}
-	return serializer{}, false
+	return &serializer{}, false
 }
 
 // ContentType returns the content type of a serializer's name or content type, and whether it can be

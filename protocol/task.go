@@ -78,7 +78,14 @@ type decoder struct {
 func (d *decoder) protocol2() (*Task, error) {
 	t, headErr := d.headers(d.message.Headers, "headers")
 	t.Protocol = 2
-	body, err := d.body()
+	data, err := d.content()
+	if err == nil && headErr == nil && d.message.Properties.ContentType == jsonContent && t.usual(data, d.options.Limits) {
+		return t, nil
+	}
+	var body Value
+	if err == nil {
+		body, err = d.deserialize(data)
+	}
 	if old, ok := body.(*Object); ok { // before anything else: it may bring what the headers lack
 		if _, hybrid := old.Get("args"); hybrid {
 			return d.hybrid(old)
