@@ -11,6 +11,7 @@ import re
 import time
 import traceback
 
+from amqp.exceptions import ResourceLocked
 from celery import Celery
 from celery.result import AsyncResult
 
@@ -201,10 +202,19 @@ class Conversation:
         return value
 
     def once(self, method, arguments, seconds):
-        with app.connection_for_write() as conn:
-            answers = app.control.mailbox(conn)._broadcast(
-                method, arguments, destination=[self.node], reply=True, timeout=seconds, limit=1, channel=conn.default_channel)
-        return answers[0] if answers else None
+        """One question on a connection of its own. RabbitMQ 4.3 deletes what was exclusive to the last connection a
+        moment after it has closed that: while the queue for answers still has its owner, nothing is asked yet."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                with app.connection_for_write() as conn:
+                    answers = app.control.mailbox(conn)._broadcast(
+                        method, arguments, destination=[self.node], reply=True, timeout=seconds, limit=1, channel=conn.default_channel)
+                return answers[0] if answers else None
+            except ResourceLocked:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def ask(self, method, arguments=None, label="", seconds=3):
         """Asks, and notes the answer under the situation, the method and its arguments."""

@@ -55,6 +55,17 @@ func Sentinel(t testing.TB) *Failover {
 	return f
 }
 
+// SentinelOf starts one sentinel for one test. It knows the server as MasterName and asks nobody for a password.
+func SentinelOf(t testing.TB, master *Server) *Server {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(master.Addr)
+	s, err := startRedis(t.Context(), func(dir, _ string) ([]string, error) {
+		path := filepath.Join(dir, "sentinel.conf")
+		return []string{path, "--sentinel"}, os.WriteFile(path, fmt.Appendf(nil, "sentinel monitor %s %s %s 1\n", MasterName, host, port), 0o600)
+	})
+	return lend(t, s, err)
+}
+
 // settings writes a sentinel's file, which it rewrites itself.
 func (f *Failover) settings(dir, masterPort string) ([]string, error) {
 	path := filepath.Join(dir, "sentinel.conf")

@@ -702,7 +702,7 @@ func TestACountOfStartsThatIsNone(t *testing.T) {
 // Where scripts are forbidden a lost answer loses no message either: it is taken in a transaction.
 func TestHalfOfAnAnswerWithoutScripts(t *testing.T) {
 	t.Parallel()
-	addr := start(t, "user default on nopass ~* &* +@all -@scripting")
+	addr := start(t, withoutScripts...)
 	raw := client(t, addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()

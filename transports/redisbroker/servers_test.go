@@ -2,18 +2,9 @@ package redisbroker_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -21,58 +12,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/testservers"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/redisbroker"
 )
 
-// start runs a redis-server of the test's own and waits until it answers. port 0 is given for none.
-func start(t *testing.T, lines ...string) (addr string) {
+// start starts a server of the test's own, and tells where it listens.
+func start(t *testing.T, args ...string) (addr string) {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
-	if err != nil {
-		if os.Getenv("INTEROP") == "required" {
-			t.Fatal("redis-server is not in PATH and INTEROP=required")
-		}
-		t.Skip("redis-server is not in PATH")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = l.Addr().String()
-	_, port, _ := net.SplitHostPort(addr)
-	_ = l.Close()
-	dir := t.TempDir()
-	conf := filepath.Join(dir, "redis.conf")
-	text := "bind 127.0.0.1\nsave \"\"\ndir " + dir + "\n"
-	for _, line := range lines {
-		text += strings.ReplaceAll(line, "PORT", port) + "\n"
-	}
-	if !strings.Contains(text, "\nport ") {
-		text += "port " + port + "\n"
-	}
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{conf}
-	if strings.Contains(text, "sentinel monitor") {
-		args = append(args, "--sentinel")
-	}
-	cmd := exec.Command(bin, args...)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = c.Close()
-			return addr
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("redis-server does not listen on %s", addr)
-		}
-	}
+	return testservers.Redis(t, args...).Addr
 }
 
 // roundTrip sends, receives and acks one message over the configuration.
@@ -118,7 +66,7 @@ func client(t *testing.T, addr string) *redis.Client {
 }
 
 func TestCredentials(t *testing.T) {
-	addr := start(t, "requirepass right", "user app on >secret ~* &* +@all")
+	addr := start(t, "--requirepass", "right", "--user", "app", "on", ">secret", "~*", "&*", "+@all")
 	for _, url := range []string{"redis://" + addr, "redis://:wrong@" + addr, "redis://app:wrong@" + addr, "redis://app:secret@" + addr + "/999"} {
 		tr, err := redisbroker.New(redisbroker.Config{URL: url})
 		if err != nil {
@@ -137,7 +85,7 @@ func TestCredentials(t *testing.T) {
 
 func TestUnixSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.sock")
-	addr := start(t, "unixsocket "+path)
+	addr := start(t, "--unixsocket", path)
 	roundTrip(t, redisbroker.Config{URL: "redis+socket://" + path + "?virtual_host=5"})
 	ctx := context.Background()
 	c := client(t, addr)
@@ -168,9 +116,9 @@ func TestFailoverListGoesOnToTheNextEntry(t *testing.T) {
 }
 
 func TestTLS(t *testing.T) {
-	dir := t.TempDir()
-	cert, key := selfSigned(t, dir)
-	addr := start(t, "port 0", "tls-port PORT", "tls-cert-file "+cert, "tls-key-file "+key, "tls-ca-cert-file "+cert, "tls-auth-clients no")
+	authority := testservers.NewAuthority(t)
+	cert := authority.File
+	addr := testservers.RedisTLS(t, authority.Issue("server", 24*time.Hour, "127.0.0.1"), "").TLSAddr
 	var warned []string
 	roundTrip(t, redisbroker.Config{URL: "rediss://" + addr + "?ssl_cert_reqs=none", Warn: func(msg string, _ ...any) { warned = append(warned, msg) }})
 	if len(warned) == 0 || !strings.Contains(warned[0], "TLS without certificate checks") {
@@ -187,38 +135,8 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func selfSigned(t *testing.T, dir string) (cert, key string) {
-	t.Helper()
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kder, err := x509.MarshalECPrivateKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "EC PRIVATE KEY", Bytes: kder}} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return cert, key
-}
-
 func TestSentinelNamesTheMaster(t *testing.T) {
-	master := start(t)
-	host, port, _ := net.SplitHostPort(master)
-	sentinel := start(t, fmt.Sprintf("sentinel monitor mymaster %s %s 1", host, port))
+	sentinel := testservers.SentinelOf(t, testservers.Redis(t)).Addr
 	roundTrip(t, redisbroker.Config{
 		URL:     "sentinel://127.0.0.1:1;sentinel://" + sentinel,
 		Options: map[string]any{"master_name": "mymaster", "sentinel_fanout_compat": true},
@@ -257,9 +175,12 @@ func TestSentinelNamesTheMaster(t *testing.T) {
 	}
 }
 
+// withoutScripts are arguments of a server that forbids them to everybody.
+var withoutScripts = []string{"--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting"}
+
 // An ACL without scripts: everything works, and somebody is told the price.
 func TestWithoutScripts(t *testing.T) {
-	addr := start(t, "user default on nopass ~* &* +@all -@scripting")
+	addr := start(t, withoutScripts...)
 	var warned []string
 	roundTrip(t, redisbroker.Config{URL: "redis://" + addr, Warn: func(msg string, _ ...any) { warned = append(warned, msg) }})
 	if !strings.Contains(strings.Join(warned, "\n"), "forbids scripts") {
@@ -280,7 +201,7 @@ func TestWithoutScripts(t *testing.T) {
 }
 
 func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
-	addr := start(t, "user default on nopass ~* &* +@all", "user app on >x ~* &* +@all -hset")
+	addr := start(t, "--user", "app", "on", ">x", "~*", "&*", "+@all", "-hset")
 	raw := client(t, addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
@@ -321,7 +242,7 @@ func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
 
 // Under maxmemory what waits can be drained; only publishing is refused.
 func TestOutOfMemory(t *testing.T) {
-	addr := start(t, "maxmemory-policy noeviction")
+	addr := start(t, "--maxmemory-policy", "noeviction")
 	raw := client(t, addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
