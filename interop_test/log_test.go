@@ -83,6 +83,9 @@ var (
 func normalised(log, name, queue string) []string {
 	groups, order := map[string][]string{}, []string{}
 	for i, m := range logLine.FindAllStringSubmatch(log, -1) {
+		if strings.HasPrefix(m[2], "missed heartbeat from") { // of a neighbour, at any time
+			continue
+		}
 		text := strings.NewReplacer(name, "NODE", queue, "QUEUE").Replace(m[2])
 		key := aTaskID.FindString(text)
 		if key == "" || strings.HasPrefix(text, "Tasks flagged") {

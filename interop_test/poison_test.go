@@ -87,7 +87,8 @@ func TestMalformedMessagesHarmNobody(t *testing.T) {
 	})
 }
 
-// poisonTable is pyfixtures/poison.tsv: name, outcome on Redis, outcome on RabbitMQ.
+// poisonTable is pyfixtures/poison.tsv: name, outcome on Redis, outcome on RabbitMQ; two of them with a bar between them
+// where versions of the broker differ. RabbitMQ 4 writes headers anew, and keeps one of two with the same name.
 const poisonTable = "pyfixtures/poison.tsv"
 
 func compareOutcomes(t *testing.T, broker string, got map[string]string) {
@@ -111,7 +112,7 @@ func compareOutcomes(t *testing.T, broker string, got map[string]string) {
 			t.Errorf("%s: neither kept nor told", name)
 		}
 		// Another version of the client may be able to send what the one could not that wrote the table.
-		if known := want[name][column]; os.Getenv("POISON_WRITE") == "" && known != "" && outcome != known {
+		if known := want[name][column]; os.Getenv("POISON_WRITE") == "" && known != "" && !slices.Contains(strings.Split(known, "|"), outcome) {
 			t.Errorf("%s: %s, want %q", name, outcome, want[name][column])
 		}
 	}
@@ -125,7 +126,9 @@ func compareOutcomes(t *testing.T, broker string, got map[string]string) {
 	}
 	for name, outcome := range got {
 		row := want[name]
-		row[column] = outcome
+		if !slices.Contains(strings.Split(row[column], "|"), outcome) {
+			row[column] = outcome
+		}
 		want[name] = row
 	}
 	var rows []string

@@ -19,6 +19,8 @@ var (
 	ErrNotFound = errors.New("resultbackend: no such result")
 	// ErrUnavailable: the store cannot be reached or cannot write now; the same Store may work later.
 	ErrUnavailable = errors.New("resultbackend: store is away")
+	// ErrUnfit: the store is of a kind that cannot be used, whatever is waited for.
+	ErrUnfit = errors.New("resultbackend: not a store for Celery")
 	// ErrTooLarge: this value will never fit the store; storing it again is useless.
 	ErrTooLarge = errors.New("resultbackend: value too large")
 	// ErrDamaged: what stands in the place is nothing of ours; trying again is useless until somebody removes it.
@@ -41,6 +43,12 @@ type Record struct {
 	Result  protocol.Result
 	ReplyTo protocol.ReplyTo // used by rpc
 	Over    []protocol.State // store only over these states (PENDING: no record), atomically; nil: over anything but SUCCESS
+}
+
+// Checker is implemented by backends that can tell before anything is stored that their store will never do.
+type Checker interface {
+	// Check looks once. An error that wraps ErrUnfit is final; any other says nothing of a later Store.
+	Check(ctx context.Context) error
 }
 
 // Loader is implemented by backends that can be read. A missing result is ErrNotFound.

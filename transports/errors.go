@@ -12,6 +12,9 @@ var (
 	// ErrCredentials: the broker refused user, password or virtual host; dialling again will not help.
 	// Connect returns it, wrapped together with the broker's text.
 	ErrCredentials = errors.New("transports: credentials refused")
+	// ErrUnfit: the broker is of a kind that cannot be used; dialling again will not help. Connect returns it, as an
+	// ErrCredentials: who gives up for the one gives up for the other.
+	ErrUnfit error = unfit{}
 	// ErrRefused: the broker lives but will not do this: a publish nacked or unroutable, no permission, no memory.
 	ErrRefused = errors.New("transports: refused by the broker")
 	// ErrBlocked: the broker takes no messages for now, as it is short of memory or disk; nothing is wrong with the
@@ -22,3 +25,8 @@ var (
 	// ErrLost: the delivery is no longer ours; it has been or will be delivered again.
 	ErrLost = errors.New("transports: delivery lost")
 )
+
+type unfit struct{}
+
+func (unfit) Error() string        { return "transports: not a broker for Celery" }
+func (unfit) Is(target error) bool { return target == ErrCredentials }

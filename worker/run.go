@@ -103,6 +103,9 @@ func (w *Worker) run(ctx context.Context) error {
 	defer w.stages.ended()
 	defer w.roster.calls.dismiss()
 	defer w.roster.tasks.dismiss()
+	if err := w.checkStore(ctx); err != nil {
+		return err
+	}
 	ctx, endTaking := context.WithCancel(ctx)
 	defer endTaking()
 	w.roster.linking(func() {

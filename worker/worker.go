@@ -287,7 +287,8 @@ var ErrRan = errors.New("worker: Run was called before")
 // Run takes and runs tasks until ctx is done or Stop is called, then stops in order: it takes no more, returns what has not
 // started, lets running tasks finish for Config.Grace, ends them, and waits until all effects are settled.
 // It returns nil after a clean drain, an error wrapping ErrGrace when tasks were cut short, and an error
-// wrapping transports.ErrCredentials when the broker refuses us at the first dial, or ErrUnreachable when it was not
+// wrapping transports.ErrCredentials when the broker refuses us at the first dial, resultbackend.ErrUnfit when the result
+// store is seen to be of a kind that cannot be used, or ErrUnreachable when the broker was not
 // reached as often as Config.Connection says: then running tasks may finish, too. Any other trouble with the broker
 // or the result store is waited out.
 func (w *Worker) Run(ctx context.Context) error {

@@ -2,9 +2,11 @@ package redisbroker
 
 import (
 	"context"
-	"strings"
+	"fmt"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/stalkworker/stalk/internal/redisopt"
 )
 
 // This file is what a connection looks at first: does the server take writes, may we run scripts, has it lost what it
@@ -29,6 +31,9 @@ func (c *conn) open(ctx context.Context) error {
 	}
 	if err == nil {
 		err = c.lookAtServer(ctx)
+	}
+	if redisopt.OfCluster("", err) {
+		err = fmt.Errorf("%w (%v)", redisopt.ErrCluster, err)
 	}
 	if err != nil && outer.Err() != nil {
 		err = joinContext(outer, err)
@@ -78,11 +83,14 @@ func (c *conn) lookAtServer(ctx context.Context) error {
 	if fateOf(err) != fine && fateOf(err) != refused {
 		return err
 	}
-	if policy := infoField(memory.Val(), "maxmemory_policy"); policy != "" && policy != "noeviction" {
-		c.t.once("policy", "redis broker may evict messages when its memory is full: set maxmemory-policy to noeviction",
-			"maxmemory-policy", policy, "maxmemory", infoField(memory.Val(), "maxmemory_human"))
+	if redisopt.OfCluster(server.Val(), nil) {
+		return redisopt.ErrCluster
 	}
-	if run := infoField(server.Val(), "run_id"); run != "" { // a proxy or an ACL may not let it say
+	if policy := redisopt.InfoField(memory.Val(), "maxmemory_policy"); policy != "" && policy != "noeviction" {
+		c.t.once("policy", "redis broker may evict messages when its memory is full: set maxmemory-policy to noeviction",
+			"maxmemory-policy", policy, "maxmemory", redisopt.InfoField(memory.Val(), "maxmemory_human"))
+	}
+	if run := redisopt.InfoField(server.Val(), "run_id"); run != "" { // a proxy or an ACL may not let it say
 		c.instance = run
 		c.t.mu.Lock()
 		c.restarted = c.t.run != "" && c.t.run != run
@@ -90,14 +98,4 @@ func (c *conn) lookAtServer(ctx context.Context) error {
 		c.t.mu.Unlock()
 	}
 	return nil
-}
-
-// infoField is one line of what INFO answers, "" when it is not there.
-func infoField(info, name string) string {
-	for line := range strings.Lines(info) {
-		if key, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && key == name {
-			return value
-		}
-	}
-	return ""
 }

@@ -144,6 +144,9 @@ func (t *Transport) Connect(ctx context.Context) (transports.Conn, error) {
 		}
 		t.mu.Unlock()
 		where := t.opts.Address(at)
+		if errors.Is(err, redisopt.ErrCluster) {
+			return nil, fmt.Errorf("redisbroker: connect %s: %w: %w", where, transports.ErrUnfit, err)
+		}
 		if fateOf(err) == unknown {
 			return nil, fmt.Errorf("redisbroker: connect %s: %w: %v", where, transports.ErrCredentials, err)
 		}
