@@ -17,6 +17,8 @@ var (
 	ErrUnfit error = unfit{}
 	// ErrRefused: the broker lives but will not do this: a publish nacked or unroutable, no permission, no memory.
 	ErrRefused = errors.New("transports: refused by the broker")
+	// ErrUnroutable: nothing is there to take a Mandatory message. It comes together with ErrRefused.
+	ErrUnroutable = fmt.Errorf("%w: nobody takes it", ErrRefused)
 	// ErrBlocked: the broker takes no messages for now, as it is short of memory or disk; nothing is wrong with the
 	// message, and the same publish may be made again for as long as it takes. It comes together with ErrRefused.
 	ErrBlocked = fmt.Errorf("%w: it takes no messages for now", ErrRefused)

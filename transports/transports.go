@@ -32,7 +32,7 @@ type Conn interface {
 	// (the answers to them). Messages sent before it returns are missed.
 	Subscribe(ctx context.Context, f Fanout) (Subscription, error)
 	// Publish returns nil when the broker has the message safely. An error wrapping ErrRefused means the
-	// broker said no (with p.Mandatory also: nothing is bound to take it).
+	// broker said no (ErrUnroutable: p.Mandatory, and nothing is bound to take it).
 	Publish(ctx context.Context, p Publishing) error
 	// Done is closed when the connection breaks or is closed.
 	Done() <-chan struct{}
@@ -106,7 +106,7 @@ type Publishing struct {
 	Exchange   string // "": the default exchange, RoutingKey is the queue's name
 	RoutingKey string
 	Message    protocol.Message // its own Exchange and RoutingKey are not looked at
-	// Mandatory: nothing there to take it is an error wrapping ErrRefused. Without it such a message
+	// Mandatory: nothing there to take it, or nobody who listens to a broadcast, is an error wrapping ErrUnroutable. Without it such a message
 	// vanishes, as rpc replies to a client that has gone should.
 	Mandatory bool
 	// Declare is made (passive first) before the first publish on this connection; nil: nothing.

@@ -63,11 +63,12 @@ type control struct {
 	unknown  map[string]bool            // names complained about; run's own
 	start    func(func())               // begins a goroutine that may outlive Run
 	left     map[string]<-chan struct{} // commands of the program that did not end in time; closed when they do; run's own
+	after    <-chan struct{}            // the first mailbox waits for it
 	asked    once                       // closed when the broker has granted or refused the mailbox for the first time
 }
 
-func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node, start func(func())) *control {
-	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}, asked: newOnce(), start: start, left: map[string]<-chan struct{}{}}
+func newControl(cfg *Config, log *slog.Logger, l *link, clock *clock, node *Node, after <-chan struct{}, start func(func())) *control {
+	c := &control{cfg: cfg, log: log, link: l, clock: clock, node: node, commands: map[string]Command{}, unknown: map[string]bool{}, after: after, asked: newOnce(), start: start, left: map[string]<-chan struct{}{}}
 	for name, command := range commands() {
 		c.commands[name] = command
 	}
@@ -102,6 +103,11 @@ func (c Control) exclusive() bool { return c.Exclusive == nil || *c.Exclusive }
 // run listens on the live connection, whichever it is, until ctx is done. Nothing that arrives ends it, and
 // nothing it meets touches the tasks: a broker that refuses the mailbox is asked again and again.
 func (c *control) run(ctx context.Context) {
+	select {
+	case <-c.after:
+	case <-ctx.Done():
+		return
+	}
 	c.link.follow(ctx, c.listen, func(err error) {
 		c.log.Error("remote control is not possible; trying again and again", "err", err)
 	})

@@ -99,9 +99,6 @@ func (in *intake) consume(ctx context.Context, conn transports.Conn, queues []tr
 func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	log := in.w.log
 	in.w.pulse.online(ctx, conn)
-	if !in.ready {
-		in.w.mingle.await(ctx)
-	}
 	window := in.window()
 	have := in.w.queues.trusted()
 	version := -1 // of the set that the consumer follows
@@ -119,6 +116,7 @@ func (in *intake) take(ctx context.Context, conn transports.Conn) error {
 	in.w.stages.phase[Consuming].close()
 	if !in.ready { // once, as Celery
 		in.ready = true
+		in.w.mingle.await(ctx) // the queues were made meanwhile; what has been fetched is looked up in what the neighbors say
 		in.w.control.awaitMailbox(ctx)
 		in.w.awaitDelays(ctx)
 		log.Info(in.w.cfg.Node + " ready.")

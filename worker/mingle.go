@@ -15,23 +15,25 @@ import (
 // mingle says hello to the other nodes over each new connection, with our revoked ids, and takes theirs and their
 // clocks from the answers: a revocation survives the restart of a node.
 //
-// Celery consumes nothing until a whole second has gone by. Here the first tasks are taken as soon as the neighbors
-// have fallen silent (silentFor, quietFor): they answer at once, or they are not there. A task that only a slow
-// neighbor knows as revoked runs. What waits for its time or its turn is looked up again when that has come.
+// Celery consumes nothing until a whole second has gone by. Here the first tasks are taken at once when the broker says
+// that nobody heard the question, else as soon as the neighbors have fallen silent (silentFor, quietFor): they answer at
+// once, or they are not there. A task that only a slow neighbor knows as revoked runs. What waits for its time or its turn is looked up again when that has come.
 type mingle struct {
 	cfg     *Config
 	log     *slog.Logger
 	link    *link
 	clock   *clock
 	revoked *revoked
+	asked   once // closed when the first question is out: our own mailbox, which would hear it, waits for that
 	heard   once // closed when the first tasks may be taken
 	agreed  bool // run's own: the neighbors' settings were looked at
 }
 
 func newMingle(cfg *Config, log *slog.Logger, l *link, c *clock, r *revoked) *mingle {
-	m := &mingle{cfg: cfg, log: log, link: l, clock: c, revoked: r, heard: newOnce()}
-	if cfg.Control.Off || cfg.Events.NoMingle {
-		m.heard.close() // nobody is asked
+	m := &mingle{cfg: cfg, log: log, link: l, clock: c, revoked: r, asked: newOnce(), heard: newOnce()}
+	if cfg.Control.Off || cfg.Events.NoMingle { // nobody is asked
+		m.asked.close()
+		m.heard.close()
 	}
 	return m
 }
@@ -90,6 +92,7 @@ func (m *mingle) run(ctx context.Context) {
 // greet asks and listens for mingleFor.
 func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
 	defer m.heard.close()
+	defer m.asked.close()
 	m.log.Info("mingle: searching for neighbors")
 	ctx, cancel := context.WithTimeout(ctx, 2*mingleFor+commandTimeout)
 	defer cancel()
@@ -119,6 +122,11 @@ func (m *mingle) greet(ctx context.Context, conn transports.Conn) error {
 		Method: "hello", Ticket: ticket, ReplyTo: &protocol.ControlAddress{Exchange: exchange, RoutingKey: me},
 		Arguments: protocol.ObjectOf(protocol.Member{Key: "from_node", Value: m.cfg.Node}, protocol.Member{Key: "revoked", Value: ours}),
 	})
+	m.asked.close()
+	if errors.Is(err, transports.ErrUnroutable) {
+		m.log.Info("mingle: all alone")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -165,7 +173,7 @@ func (m *mingle) ask(ctx context.Context, conn transports.Conn, r protocol.Contr
 		return err
 	}
 	return conn.Publish(ctx, transports.Publishing{
-		Exchange: protocol.ControlExchange(m.cfg.Control.namespace()), ExchangeType: "fanout", Broadcast: true, Message: message,
+		Exchange: protocol.ControlExchange(m.cfg.Control.namespace()), ExchangeType: "fanout", Broadcast: true, Mandatory: true, Message: message,
 	})
 }
 

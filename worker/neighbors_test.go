@@ -165,7 +165,28 @@ func TestMingleComesBeforeTheFirstTask(t *testing.T) {
 	})
 }
 
-// TestMingleDelaysTasksForAMoment: a node without neighbors waits a tenth of a second, and only at its first
+// TestALoneNodeWaitsForNobody: the broker says that nobody has heard the question.
+func TestALoneNodeWaitsForNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		began := time.Now()
+		r := startRig(t, mingling, handlers.Func("double", double))
+		r.send(protocol.Task{ID: "now", Name: "double", Args: args(int64(1))})
+		synctest.Wait()
+		r.wantState("now", protocol.Success)
+		r.wantLog("mingle: all alone")
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the first task took %v", took)
+		}
+		n := neighborOf(t, r.broker)
+		n.sub.Close()
+		synctest.Wait()
+		if err := n.conn.Publish(t.Context(), transports.Publishing{Exchange: "celery.pidbox", Mandatory: true, Broadcast: true}); err != nil {
+			t.Errorf("the node does not listen to orders: %v", err)
+		}
+	})
+}
+
+// TestMingleDelaysTasksForAMoment: a node whose neighbors are silent waits a tenth of a second, and only at its first
 // connection; a task that waits for its time is looked up again.
 func TestMingleDelaysTasksForAMoment(t *testing.T) {
 	bubble(t, func(t *testing.T) {

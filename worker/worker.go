@@ -188,7 +188,7 @@ func New(cfg Config) (*Worker, error) {
 		cfg: &w.cfg, ledger: w.ledger, calendar: w.calendar, revoked: w.revoked, clock: clock, slots: w.slots, settling: w.settling,
 		autoscaler: w.autoscaler, queues: w.queues, limiter: w.limiter, times: w.times, teller: w.teller, pulse: w.pulse, memory: &memory{},
 		children: w.children, window: w.window, stats: w.Stats, stop: w.Stop, began: time.Now(), pid: os.Getpid(),
-	}, w.roster.handler)
+	}, w.mingle.asked.done, w.roster.handler)
 	return w, nil
 }
 

@@ -89,7 +89,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 		return err
 	}
 	if n == 0 && p.Mandatory {
-		return fmt.Errorf("membroker: nothing is bound to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrRefused)
+		return fmt.Errorf("membroker: nothing is bound to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrUnroutable)
 	}
 	return nil
 }

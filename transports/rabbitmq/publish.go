@@ -191,7 +191,7 @@ func (p *publisher) send(ctx context.Context, o outgoing) error {
 
 var (
 	errBystander  = errors.New("the channel closed before the confirm")
-	errUnroutable = fmt.Errorf("%w: unroutable", transports.ErrRefused)
+	errUnroutable = fmt.Errorf("%w: unroutable", transports.ErrUnroutable)
 )
 
 func (p *publisher) sendOn(ctx context.Context, which int, o outgoing) error {

@@ -44,7 +44,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 		case c.t.set.deadLetter != "":
 			queues = []string{c.t.set.deadLetter}
 		case p.Mandatory:
-			return fmt.Errorf("redisbroker: publish: nothing is bound to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrRefused)
+			return fmt.Errorf("redisbroker: publish: nothing is bound to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrUnroutable)
 		default:
 			return nil
 		}
@@ -104,7 +104,7 @@ func (c *conn) broadcast(ctx context.Context, p transports.Publishing, raw []byt
 		heard += n
 	}
 	if heard == 0 && p.Mandatory {
-		return fmt.Errorf("redisbroker: publish: nobody listens to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrRefused)
+		return fmt.Errorf("redisbroker: publish: nobody listens to exchange %q for key %q: %w", p.Exchange, p.RoutingKey, transports.ErrUnroutable)
 	}
 	return nil
 }

@@ -31,19 +31,23 @@ func unroutable(b *bench) {
 		return b.promptly("Publish", func() error { return c.Publish(b.ctx, p) })
 	}
 	exchange := b.Name()
-	if err := to(exchange, true); !errors.Is(err, transports.ErrRefused) {
-		b.Errorf("mandatory to an exchange without bindings: %v, want ErrRefused", err)
+	if err := to(exchange, true); !errors.Is(err, transports.ErrUnroutable) || !errors.Is(err, transports.ErrRefused) {
+		b.Errorf("mandatory to an exchange without bindings: %v, want ErrUnroutable", err)
 	}
 	if err := to(exchange, false); err != nil {
 		b.Errorf("not mandatory to an exchange without bindings: %v, want nil", err)
 	}
 	if !b.AnyQueue {
-		if err := to("", true); !errors.Is(err, transports.ErrRefused) {
-			b.Errorf("mandatory to a missing queue: %v, want ErrRefused", err)
+		if err := to("", true); !errors.Is(err, transports.ErrUnroutable) {
+			b.Errorf("mandatory to a missing queue: %v, want ErrUnroutable", err)
 		}
 	}
 	if err := to("", false); err != nil {
 		b.Errorf("not mandatory to a missing queue: %v, want nil", err)
+	}
+	cast := transports.Publishing{Exchange: b.Name(), ExchangeType: "fanout", Broadcast: true, Message: text("nobody"), Mandatory: true}
+	if err := b.promptly("Publish", func() error { return c.Publish(b.ctx, cast) }); !errors.Is(err, transports.ErrUnroutable) {
+		b.Errorf("a mandatory broadcast without listeners: %v, want ErrUnroutable", err)
 	}
 	// The connection has not suffered.
 	q := b.Name()
