@@ -20,8 +20,8 @@ func (s *shape) bind(called string, in reflect.Value, args []protocol.Value, kwa
 	for i, f := range s.fields {
 		target := f.of(in)
 		switch {
-		case call.bound[i]:
-			err = f.store(called, target, call.values[i])
+		case call.given[i].bound:
+			err = f.store(called, target, call.given[i].value)
 		case f.hasDefault:
 			err = f.store(called, target, f.fallback)
 		}
@@ -42,24 +42,29 @@ func (s *shape) bind(called string, in reflect.Value, args []protocol.Value, kwa
 
 // A call is the arguments of one call, each at its parameter.
 type call struct {
-	values []protocol.Value // by field
-	bound  []bool           // by field: a caller may give None
+	given  []argument // by field
 	rest   []protocol.Value
 	others *protocol.Object // not nil when the task has **kwargs
+}
+
+// An argument is what one parameter is given; not bound: nothing, which is not None.
+type argument struct {
+	value protocol.Value
+	bound bool
 }
 
 // match looks at a call as Python 3.11 does, in its order (Python/ceval.c, initialize_locals): which of several
 // mistakes is reported depends on it.
 func (s *shape) match(called string, args []protocol.Value, kwargs *protocol.Object) (call, error) {
-	c := call{values: make([]protocol.Value, len(s.fields)), bound: make([]bool, len(s.fields))}
+	c := call{given: make([]argument, len(s.fields))}
 	if s.others != nil {
 		c.others = &protocol.Object{}
 	}
-	given := copy(c.values[:s.positional], args)
-	for i := range given {
-		c.bound[i] = true
+	taken := min(s.positional, len(args))
+	for i, v := range args[:taken] {
+		c.given[i] = argument{value: v, bound: true}
 	}
-	c.rest = args[given:]
+	c.rest = args[taken:]
 	for _, m := range kwargs.Members() {
 		i, known := s.byName[m.Key]
 		switch {
@@ -67,26 +72,26 @@ func (s *shape) match(called string, args []protocol.Value, kwargs *protocol.Obj
 			return call{}, typeError(called, "got an unexpected keyword argument '%s'", m.Key)
 		case !known:
 			c.others.Set(m.Key, m.Value)
-		case c.bound[i]:
+		case c.given[i].bound:
 			return call{}, typeError(called, "got multiple values for argument '%s'", m.Key)
 		default:
-			c.values[i], c.bound[i] = m.Value, true
+			c.given[i] = argument{value: m.Value, bound: true}
 		}
 	}
 	if len(c.rest) > 0 && s.rest == nil {
-		return call{}, s.tooMany(called, len(args), c.bound)
+		return call{}, s.tooMany(called, len(args), c.given)
 	}
 	for _, kind := range []struct {
 		word   string
 		fields []*field
-		bound  []bool
+		given  []argument
 	}{
-		{"positional", s.fields[:s.positional], c.bound[:s.positional]},
-		{"keyword-only", s.fields[s.positional:], c.bound[s.positional:]},
+		{"positional", s.fields[:s.positional], c.given[:s.positional]},
+		{"keyword-only", s.fields[s.positional:], c.given[s.positional:]},
 	} {
 		var missing []string
 		for i, f := range kind.fields {
-			if !kind.bound[i] && !f.optional {
+			if !kind.given[i].bound && !f.optional {
 				missing = append(missing, "'"+f.name+"'")
 			}
 		}
@@ -98,13 +103,13 @@ func (s *shape) match(called string, args []protocol.Value, kwargs *protocol.Obj
 }
 
 // tooMany is Python's too_many_positional.
-func (s *shape) tooMany(called string, given int, bound []bool) error {
+func (s *shape) tooMany(called string, given int, to []argument) error {
 	optional, keywords := 0, 0
 	for i, f := range s.fields {
 		switch {
 		case i < s.positional && f.optional:
 			optional++
-		case i >= s.positional && bound[i]:
+		case i >= s.positional && to[i].bound:
 			keywords++
 		}
 	}

@@ -441,3 +441,17 @@ func BenchmarkBind(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBindAdd is the same for the smallest task there is.
+func BenchmarkBindAdd(b *testing.B) {
+	b.ReportAllocs()
+	type addIn struct{ X, Y int }
+	h := Func("add", func(_ context.Context, in addIn) (int, error) { return in.X + in.Y, nil })
+	task := &protocol.Task{Args: []any{int64(2), int64(3)}, Kwargs: &protocol.Object{}}
+	ctx := b.Context()
+	for b.Loop() {
+		if _, err := h.Invoke()(ctx, task); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -41,7 +41,67 @@ type Extended struct {
 // compressed only when e.Compression says so, which readers before 5.7 cannot read. A value that cannot be
 // written is an *EncodeError.
 func (r Result) Encode(e Encoding) ([]byte, error) {
+	if data, ok := r.usual(e); ok {
+		return data, nil
+	}
 	return e.stored(r.document(e))
+}
+
+// usual writes in one go what document and stored would: for most results no tree of values is needed. It is not ok
+// with what has more fields than most, and with what cannot be written, for which stored has the error.
+func (r *Result) usual(e Encoding) (data []byte, ok bool) {
+	if e.serializer() != "json" || e.Compression != "" || r.Exception != nil || r.Extended != nil {
+		return nil, false
+	}
+	size := 192
+	if text, ok := r.Value.(string); ok {
+		size += len(text)
+	}
+	w := jsonWriter{b: make([]byte, 0, size)}
+	w.text(`{"status": `, string(r.Status))
+	w.value(`, "result": `, r.Value)
+	w.value(`, "traceback": `, textOrNil(r.Traceback))
+	switch {
+	case r.Children != nil:
+		w.value(`, "children": `, r.Children)
+	case r.NoContext:
+		w.b = append(w.b, `, "children": null`...)
+	default:
+		w.b = append(w.b, `, "children": []`...)
+	}
+	if r.DateDone.IsZero() {
+		w.b = append(w.b, `, "date_done": null`...)
+	} else {
+		w.b = append(w.b, `, "date_done": "`...)
+		w.b = append(appendISO(w.b, DateTime{Time: r.DateDone.In(e.zone())}, 'T'), '"')
+	}
+	if r.GroupID != "" {
+		w.text(`, "group_id": `, r.GroupID)
+	}
+	if r.ParentID != "" {
+		w.text(`, "parent_id": `, r.ParentID)
+	}
+	w.text(`, "task_id": `, r.TaskID)
+	return append(w.b, '}'), w.err == nil
+}
+
+// A jsonWriter keeps the first error.
+type jsonWriter struct {
+	b   []byte
+	err error
+}
+
+func (w *jsonWriter) text(before, s string) {
+	if w.err == nil {
+		w.b, w.err = appendJSONString(append(w.b, before...), s)
+	}
+}
+
+// value writes the value of a member of the document.
+func (w *jsonWriter) value(before string, v Value) {
+	if w.err == nil {
+		w.b, w.err = appendJSON(append(w.b, before...), v, DefaultDepth-1)
+	}
 }
 
 // stored writes a value as the result store keeps it.

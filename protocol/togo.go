@@ -32,11 +32,44 @@ import (
 // with v but strings. Errors are *DecodeError; Part is the place ("[1].x", "" for v itself) and the
 // text says what was wanted and got in Python's words. After an error, into may be partly set.
 func ToGo(v Value, into any) error {
+	if toPlain(v, into) {
+		return nil
+	}
 	p := reflect.ValueOf(into)
 	if p.Kind() != reflect.Pointer || p.IsNil() {
 		return &DecodeError{Part: "value", Err: fmt.Errorf("cannot store into %T, want a pointer that is not nil", into)}
 	}
 	return toGo(v, p.Elem(), maxBinding)
+}
+
+// toPlain is ToGo where no reflection is needed: into a plain variable goes just what it holds.
+func toPlain(v Value, into any) (ok bool) {
+	switch v := v.(type) {
+	case int64:
+		switch p := into.(type) {
+		case *int:
+			if ok = p != nil && int64(int(v)) == v; ok {
+				*p = int(v)
+			}
+		case *int64:
+			if ok = p != nil; ok {
+				*p = v
+			}
+		}
+	case float64:
+		if p, is := into.(*float64); is && p != nil {
+			*p, ok = v, true
+		}
+	case string:
+		if p, is := into.(*string); is && p != nil {
+			*p, ok = v, true
+		}
+	case bool:
+		if p, is := into.(*bool); is && p != nil {
+			*p, ok = v, true
+		}
+	}
+	return ok
 }
 
 // maxBinding bounds levels of values and of pointers together; no decoded value comes near it.

@@ -3,10 +3,13 @@ package protocol
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
+	"time"
 )
 
 // goldenEnvelopes are those that Celery wrote.
@@ -144,4 +147,52 @@ func FuzzUsualReadings(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte, depth, values int) {
 		sameReadings(t, raw, Limits{Depth: depth, Values: values})
 	})
+}
+
+// TestUsualResults compares what is written in one go with what the tree of values gives.
+func TestUsualResults(t *testing.T) {
+	at := time.Date(2026, 11, 22, 1, 2, 3, 4567000, time.UTC)
+	deep := Value(nil)
+	for range DefaultDepth - 1 { // with the document just as deep as can be written
+		deep = []Value{deep}
+	}
+	values := []Value{
+		nil, int64(5), 2.5, "text", "\u00e4\n\"", "\xff", []byte{1, 0xff}, []Value{}, []Value{int64(1), nil}, &Object{},
+		ObjectOf(Member{"a", "b"}), ObjectOf(Member{typeKey, "x"}, Member{valueKey, "y"}), ObjectOf(Member{"\xff", nil}),
+		DateTime{Time: at}, UUID{1}, Decimal("1.10"), Set{int64(1)}, 17, deep, []Value{deep}, strings.Repeat("long ", 100),
+	}
+	results := []Result{
+		{TaskID: "id", Status: Success, DateDone: at},
+		{TaskID: "id", Status: Success},
+		{TaskID: "i\xffd", Status: "OWN\n", DateDone: at},
+		{TaskID: "id", Status: Success, DateDone: at, Children: []Value{[]Value{[]Value{"c", nil}, nil}}},
+		{TaskID: "id", Status: Success, DateDone: at, Children: []Value{}},
+		{TaskID: "id", Status: Success, DateDone: at, Children: []Value{}, NoContext: true},
+		{TaskID: "id", Status: Success, DateDone: at, Children: []Value{deep}},
+		{TaskID: "id", Status: Started, NoContext: true},
+		{TaskID: "id", Status: Success, GroupID: "g", ParentID: "p\u00fc", DateDone: at.Add(time.Hour)},
+		{TaskID: "id", Status: Success, Traceback: "lines\n\xff \xed\xa0\x80"},
+		{TaskID: "id", Status: Retry, Exception: NewException("ValueError", "x")},
+		{TaskID: "id", Status: Success, Extended: &Extended{Name: "n"}},
+	}
+	encodings := []Encoding{{}, {Serializer: "json", Zone: time.FixedZone("", -5400)}, {Serializer: "msgpack"}, {Compression: "zlib"}}
+	usual := 0
+	for _, r := range results {
+		for _, v := range values {
+			for _, e := range encodings {
+				r.Value = v
+				got, err := r.Encode(e)
+				want, wantErr := e.stored(r.document(e))
+				if !bytes.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+					t.Errorf("%+v in %+v:\ngot  %s, %v\nwant %s, %v", r, e, got, err, want, wantErr)
+				}
+				if _, ok := r.usual(e); ok {
+					usual++
+				}
+			}
+		}
+	}
+	if usual == 0 {
+		t.Error("no result was written in one go")
+	}
 }
