@@ -107,7 +107,7 @@ func TestMetricsCountWhatWasRun(t *testing.T) {
 			ends(fail.apply_async(("x", "ValueError"), queue=Q), ValueError)
 			ends(fail.apply_async(("x", "KeyError"), queue=Q), KeyError)
 			ends(retry.apply_async((2, 0), queue=Q))
-			ends(add.apply_async((1,), queue=Q, countdown=1.5, expires=1), TaskRevokedError)
+			ends(add.apply_async((1,), queue=Q, countdown=6, expires=5), TaskRevokedError)
 			ends(current_app.send_task("nobody.serves.this", queue=Q), NotRegistered)
 		`)
 		labels := func(name, more string) string {
@@ -251,7 +251,7 @@ func TestMetricsAgreeWithTheEvents(t *testing.T) {
 			sent = [add.apply_async((i,), queue=Q) for i in range(20)]
 			sent += [fail.apply_async(("x", "KeyError"), queue=Q) for i in range(3)]
 			sent += [fail.apply_async(("x", "ValueError"), queue=Q) for i in range(2)]
-			sent += [retry.apply_async((2, 0), queue=Q), add.apply_async((1,), queue=Q, countdown=1.5, expires=1)]
+			sent += [retry.apply_async((2, 0), queue=Q), add.apply_async((1,), queue=Q, countdown=6, expires=5)]
 			sent += [sleep.apply_async((0.2,), queue=Q, countdown=0.5), current_app.send_task("nobody.knows", queue=Q)]
 			nap = progress.apply_async((600, 0.1), queue=Q)
 			wait(lambda: nap.state == "PROGRESS", 40)

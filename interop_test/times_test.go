@@ -64,7 +64,7 @@ func TestWhatHasExpiredIsRevoked(t *testing.T) {
 		queue := unique("expire")
 		s.stalk(t, queue)
 		s.python(t, queue).run(`
-			r = add.apply_async((1,), queue=Q, countdown=2, expires=1)
+			r = add.apply_async((1,), queue=Q, countdown=6, expires=5) # what expires in the queue RabbitMQ drops
 			kept = add.apply_async((1,), queue=Q, countdown=1, expires=60)
 			exc = raises(TaskRevokedError, "expired", r.get, timeout=60)
 			assert r.state == "REVOKED"

@@ -18,7 +18,7 @@ for version in "${versions[@]}"; do
   skipped="$PWD/.build/skipped-$version.txt"
   : >"$skipped"
   INTEROP=required INTEROP_SKIPPED="$skipped" STALK_PYTHON="$PWD/.build/venv-$version/bin/python" \
-    .build/testservers -- "${GO:-go}" test -count=1 -timeout 30m -parallel 4 "${flags[@]}" ./interop_test || failed+=("$version")
+    .build/testservers -- "${GO:-go}" test -count=1 -timeout 60m -parallel 4 "${flags[@]}" ./interop_test || failed+=("$version")
   sort -u "$skipped" | sed "s/^/not beside Celery $version: /"
 done
 [ "${#failed[@]}" -eq 0 ] || { printf 'failed beside Celery %s\n' "${failed[*]}" >&2; exit 1; }
