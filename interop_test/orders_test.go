@@ -256,7 +256,7 @@ func TestAnswersWhileEverySlotIsBusyAndTheStoreIsAway(t *testing.T) {
 
 // napping is how long a task sleeps that is ended once it has been seen; Celery's worker does not end one as well.
 func napping() map[string]any {
-	return map[string]any{"NAP": map[bool]int{false: 600, true: 4}[celeryInstead]}
+	return map[string]any{"NAP": map[bool]int{false: 600, true: 10}[celeryInstead]}
 }
 
 func TestPoolByRemote(t *testing.T) {
