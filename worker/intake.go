@@ -255,10 +255,7 @@ func (in *intake) deaf() {
 // keepPace follows the pace, also with the window of those that settle: they share calls as those do that are taken.
 func (in *intake) keepPace() {
 	w := in.w
-	each := w.pace.perSlot()
-	if limit := w.cfg.ETALimit; limit > 0 { // all of them may turn out to wait for an eta
-		each = max(w.cfg.Prefetch, min(each, limit/w.slots.ceiling()))
-	}
+	each := w.each()
 	if each == in.each {
 		return
 	}

@@ -75,7 +75,6 @@ func (w *Worker) Stats() Stats {
 	unsettled, oldest := w.meter.unsettled.look(now)
 	_, longest := w.meter.running.look(now)
 	slots, inUse := w.slots.size()
-	effects, _ := w.settling.size()
 	conn, _ := w.link.current()
 	memory, reserved := w.budget.size()
 	return Stats{
@@ -85,7 +84,7 @@ func (w *Worker) Stats() Stats {
 		Redelivered: s.redelivered.Load(), Dropped: w.pulse.queue.lost(), Connects: w.link.connects.Load(),
 		Active: int(s.active.Load()), Held: w.calendar.len(), Settling: w.settling.inUse(),
 		Unsettled: unsettled, Oldest: oldest, Longest: longest,
-		Slots: slots, InUse: inUse, Window: w.window(), Effects: effects, Memory: memory, Reserved: reserved,
+		Slots: slots, InUse: inUse, Window: w.window(), Effects: w.settling.ceiling(), Memory: memory, Reserved: reserved,
 		Connected: conn != nil, Stopping: w.isStopping(),
 	}
 }

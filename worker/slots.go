@@ -212,11 +212,11 @@ func (s *slots) empty() <-chan struct{} {
 	return c
 }
 
-// ceiling is how many slots there may be without an order: as many as there are, or as many as acquire may add.
+// ceiling is how many slots there may be without an order: as many as there are, lent ones too, or as many as acquire may add.
 func (s *slots) ceiling() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return max(s.limit, s.most)
+	return s.all()
 }
 
 // size is how many there are and how many are taken.

@@ -194,7 +194,16 @@ func New(cfg Config) (*Worker, error) {
 
 // window is how many messages may be unsettled now.
 func (w *Worker) window() int {
-	return prefetchCount(w.slots.ceiling(), w.cfg.Prefetch, w.calendar.waitingForETA(), w.cfg.ETALimit)
+	return prefetchCount(w.slots.ceiling(), w.each(), w.calendar.waitingForETA(), w.cfg.ETALimit)
+}
+
+// each is how many of them there are for each slot.
+func (w *Worker) each() int {
+	each := w.pace.perSlot()
+	if limit := w.cfg.ETALimit; limit > 0 { // all that the pace adds may turn out to wait for an eta
+		each = max(w.cfg.Prefetch, min(each, limit/max(1, w.slots.ceiling())))
+	}
+	return each
 }
 
 func (c Config) withDefaults() (Config, error) {
