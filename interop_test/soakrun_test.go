@@ -442,7 +442,7 @@ func (s *soak) keepPython(i int, draw *rand.Rand) {
 // client runs the Python client. It closes over once all results are there and no message is left.
 func (s *soak) client(ctx context.Context) (*soakReport, error) {
 	cmd := exec.CommandContext(ctx, python, "soak.py")
-	cmd.Dir, cmd.Env = filepath.Join(root, "pyfixtures"), s.environment()
+	cmd.Dir, cmd.Env = filepath.Join(root, "pyfixtures"), append(s.environment(), "PYTHONFAULTHANDLER=1")
 	errs, err := os.Create(s.path("client.log"))
 	if err != nil {
 		return nil, err
@@ -469,13 +469,17 @@ func (s *soak) client(ctx context.Context) (*soakReport, error) {
 		}
 		fmt.Fprintln(in, "enough")
 	}()
+	const silence = 5 * time.Minute // it waits for one result for a fifth of that, and then says something
+	silent := time.AfterFunc(silence, func() { cmd.Process.Signal(syscall.SIGABRT) })
+	defer silent.Stop()
 	lines := bufio.NewReader(out)
 	said := time.Now()
 	for {
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, tail(s.path("client.log")))
+			return nil, fmt.Errorf("%w\n%s", err, tail(s.path("client.log"))) // where it was, if it was silent for too long
 		}
+		silent.Reset(silence)
 		var answer struct {
 			Sent    int         `json:"sent"`
 			Done    int         `json:"done"`
@@ -495,6 +499,7 @@ func (s *soak) client(ctx context.Context) (*soakReport, error) {
 		case answer.Drained:
 			close(s.over)
 			s.crew.Wait() // the workers have ended
+			silent.Reset(silence)
 			in.Close()
 		case time.Since(said) > 10*time.Second:
 			said = time.Now()
