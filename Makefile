@@ -10,10 +10,11 @@ FUZZTIME ?= 10s
 PYTHON ?= python3
 export PYTHON
 
+# The tag leaves out what urfave/cli needs to write manual pages.
 ## build: bin/stalk
 .PHONY: build
 build:
-	CGO_ENABLED=0 $(GO) build -trimpath -o bin/stalk .
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -o bin/stalk .
 
 ## demo: a Django gallery whose thumbnails are made by Stalk; Ctrl-C ends it (ONCE=1: ends by itself)
 .PHONY: demo
