@@ -30,9 +30,14 @@ compdef _%[1]s_complete %[2]s
 `,
 	"fish": `function __%[1]s_complete
     set -l words (commandline -opc) (commandline -ct)
-    $words[1] __complete $words[2..-1] 2>/dev/null
+    set -l found ($words[1] __complete $words[2..-1] 2>/dev/null)
+    if set -q found[1]
+        printf '%%s\n' $found
+    else
+        __fish_complete_path (commandline -ct)
+    end
 end
-complete -c %[2]s -a '(__%[1]s_complete)'
+complete -c %[2]s -f -a '(__%[1]s_complete)'
 `,
 }
 
