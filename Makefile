@@ -87,6 +87,13 @@ bench: build .build/testservers
 	@$(GO) build -o .build/benchclient ./bench/client
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 
+## strain: 100,000 tasks held, 100 queues, 1 MB messages, a soak; within bounds (MINUTES=60 STRAIN_FLAGS="--only eta --on redis")
+.PHONY: strain
+strain: build .build/testservers
+	@scripts/setup.sh servers venv
+	@$(GO) build -o .build/benchclient ./bench/client
+	@.build/testservers -- .build/venv/bin/python bench/strain.py --minutes $(or $(MINUTES),2) $(STRAIN_FLAGS)
+
 ## setup: installs redis-server, rabbitmq-server, Chromium and .build/venv where they are missing
 .PHONY: setup
 setup:

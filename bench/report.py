@@ -138,7 +138,8 @@ def thumbnail_lines(out):
 
 def markdown(out, short):
     """The table for a document."""
-    lines = ["| | Stalk | Celery | ratio | limit |", "|---|---:|---:|---:|---:|"]
+    here = "bench/ratios.svg" if short else "../bench/ratios.svg"
+    lines = [f"![Stalk as a multiple of Celery]({here})", "", "| | Stalk | Celery | ratio | limit |", "|---|---:|---:|---:|---:|"]
     for i, row in enumerate(ROWS):
         s, c, limit = (row.of(out, kind) for kind in ("stalk", "celery", "limit"))
         if s is None or short and i not in [number for _, number in BARS]:

@@ -54,7 +54,7 @@ func fillRedis(o options) error {
 		return err
 	}
 	for left := o.n; left > 0; {
-		k := min(left, 200)
+		k := min(left, 200, 1+(4<<20)/len(m.raw))
 		push := make([]string, 0, k+2)
 		push = append(push, "LPUSH", o.queue)
 		for range k {

@@ -1,0 +1,124 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/transports"
+)
+
+// TestASlowStoreSlowsOnlyWhatWaitsForIt: while results are on their way slots go on, as many tasks beyond them as Settling says.
+func TestASlowStoreSlowsOnlyWhatWaitsForIt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const settling, n = 8, 24
+		ran := make(chan time.Duration, n)
+		began := time.Now()
+		r := startRig(t, func(c *Config) { c.Concurrency, c.Settling, c.Prefetch = 2, settling, 16 }, handlers.Func("note", func(context.Context, nothing) (int, error) {
+			ran <- time.Since(began)
+			return 0, nil
+		}))
+		r.results.Delay(time.Second)
+		for i := range n {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "note"})
+		}
+		pass(500 * time.Millisecond)
+		if got := len(ran); got < settling || got > settling+2 {
+			t.Errorf("%d tasks ran while the first results were stored, want %d and those in the slots", got, settling)
+		}
+		pass(time.Minute)
+		close(ran)
+		last := time.Duration(0)
+		for at := range ran {
+			last = max(last, at)
+		}
+		if most := n / settling * time.Second; last >= most {
+			t.Errorf("the last of %d tasks began after %v, want less than %v: results are stored beside the tasks", n, last, most)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// TestALongTaskFillsOneSlotOnly: what is short passes it by.
+func TestALongTaskFillsOneSlotOnly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) { c.Concurrency = 2 }, handlers.Func("double", double), handlers.Func("long", sleeper(time.Minute)))
+		r.send(protocol.Task{ID: "long", Name: "long"})
+		for i := range 500 {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "double", Args: args(int64(i))})
+		}
+		pass(time.Second)
+		for i := range 500 {
+			r.wantState(fmt.Sprint(i), protocol.Success)
+		}
+		r.wantQueue("q", 0, 1)
+		pass(time.Minute)
+		r.wantState("long", protocol.Success)
+	})
+}
+
+// TestManyHeldTasks: each costs a bounded piece of memory, none runs before its time, and all run when it comes.
+func TestManyHeldTasks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n = 3000
+		ran := 0
+		r := startRig(t, nil, handlers.Func("note", func(context.Context, nothing) (int, error) {
+			ran++
+			return 0, nil
+		}).With(handlers.Options{IgnoreResult: true}))
+		synctest.Wait()
+		heap := func() uint64 {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return m.HeapAlloc
+		}
+		due := time.Now().Add(time.Hour)
+		before := heap()
+		for i := range n {
+			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "note", ETA: due})
+		}
+		pass(time.Minute)
+		if held := r.w.calendar.len(); held != n {
+			t.Fatalf("%d tasks are held, want %d", held, n)
+		}
+		if each := (heap() - before) / n; each > 16<<10 { // with what the broker of the rig keeps of it
+			t.Errorf("%d bytes for each held task", each)
+		}
+		pass(time.Until(due) - time.Second)
+		if ran != 0 {
+			t.Errorf("%d tasks ran before their time", ran)
+		}
+		pass(2 * time.Second)
+		if ran != n {
+			t.Errorf("%d of %d tasks ran when their time came", ran, n)
+		}
+		r.wantQueue("q", 0, 0)
+	})
+}
+
+// TestAHundredQueues are served alike.
+func TestAHundredQueues(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		r := startRig(t, func(c *Config) {
+			for i := range 99 {
+				c.Queues = append(c.Queues, transports.Queue{Name: fmt.Sprintf("q%d", i), Create: true})
+			}
+		}, handlers.Func("double", double))
+		synctest.Wait()
+		for round := range 3 {
+			for i := range 99 {
+				r.broker.Send(fmt.Sprintf("q%d", i), message(t, protocol.Task{ID: fmt.Sprintf("%d-%d", round, i), Name: "double", Args: args(int64(i))}))
+			}
+			pass(time.Second)
+			for i := range 99 {
+				r.wantState(fmt.Sprintf("%d-%d", round, i), protocol.Success)
+			}
+		}
+	})
+}
