@@ -12,11 +12,12 @@ import (
 const MaxIDBytes = 255
 
 // headers reads everything of a Task but the body. h are the headers of protocol 2, or what stands for them
-// in protocol 1, and part is what errors call them. Null is absent everywhere. The Task is never nil; its ID is empty when it has none to use.
+// in protocol 1, and part, "headers." or "body.", is what errors put before their names. Null is absent everywhere.
+// The Task is never nil; its ID is empty when it has none to use.
 func (d *decoder) headers(h *Object, part string) (*Task, error) {
 	m := d.message
 	k := sortHeaders(h)
-	r := headerReader{part: part + "."}
+	r := headerReader{part: part}
 	t := &Task{
 		ID:            r.id(k.id),
 		CorrelationID: m.Properties.CorrelationID,

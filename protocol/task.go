@@ -76,7 +76,7 @@ type decoder struct {
 }
 
 func (d *decoder) protocol2() (*Task, error) {
-	t, headErr := d.headers(d.message.Headers, "headers")
+	t, headErr := d.headers(d.message.Headers, "headers.")
 	t.Protocol = 2
 	data, err := d.content()
 	if err == nil && headErr == nil && d.message.Properties.ContentType == jsonContent && t.usual(data, d.options.Limits) {

@@ -62,7 +62,7 @@ func (d *decoder) bare(body *Object) (*Task, error) {
 }
 
 func (d *decoder) old(h, body *Object) (*Task, error) {
-	t, err := d.headers(h, "body")
+	t, err := d.headers(h, "body.")
 	t.Protocol = 1
 	if err != nil {
 		return known(t), err
