@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/batch"
 	"github.com/stalkworker/stalk/internal/redisopt"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -34,6 +35,8 @@ type conn struct {
 	dials atomic.Int32  // of pulse: a second one means that the first socket is gone
 
 	instance string // the server's run_id, "" when it does not tell; written by open alone
+
+	writes batch.Batcher[*write] // settlings and publishes, over main
 
 	done chan struct{} // closed by end
 	hang sync.Once
@@ -64,6 +67,8 @@ func newConn(t *Transport, server int, master string) *conn {
 		subs:      map[*subscription]struct{}{},
 		declared:  map[string]bool{},
 	}
+	c.writes.Send, c.writes.Size = c.sendWrites, writeSize
+	c.writes.Most, c.writes.Bytes = writesMost, writesBytes
 	// Only one is used. A pool of one would begin to dial by itself after a failure, and go on for a while.
 	c.pulse = t.opts.Client(server, redisopt.Tune{PoolSize: 2, Buffer: smallBuffer, Master: master, Wrap: func(n net.Conn) net.Conn {
 		c.dials.Add(1)

@@ -57,7 +57,9 @@ func (l *lease) finish(s leaseState) {
 	}
 	if k := l.consumer; k != nil && !l.free {
 		k.held--
-		signal(k.wake)
+		if k.held == k.window-1 { // now there is room
+			signal(k.wake)
+		}
 	}
 }
 
@@ -301,14 +303,4 @@ func (c *conn) renewFields(ctx context.Context, fields []string) ([]bool, error)
 		out[i] = n == 1
 	}
 	return out, nil
-}
-
-// drop removes the stash of field: ack, and reject for good. false: it was not there.
-func (c *conn) drop(ctx context.Context, field string) (bool, error) {
-	keys := []string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index)}
-	if c.plain.Load() {
-		return c.plainDrop(ctx, keys, field)
-	}
-	n, err := c.script(ctx, dropScript, keys, field).Int()
-	return n == 1, err
 }

@@ -1,6 +1,7 @@
 package redisbroker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -91,16 +92,19 @@ func (c *conn) plainRenew(ctx context.Context, keys []string, at string, fields 
 	return out, nil
 }
 
-// plainDrop is no transaction: one left half way leaves an index entry that every sweep removes.
-func (c *conn) plainDrop(ctx context.Context, keys []string, field string) (bool, error) {
-	var n *redis.IntCmd
-	_, err := c.main.Pipelined(ctx, func(p redis.Pipeliner) error {
-		n = p.HDel(ctx, keys[0], field)
-		p.ZRem(ctx, keys[1], field)
-		return nil
-	})
-	if err != nil {
-		return false, err
+// plainDrops is no transaction: one left half way leaves an index entry that every sweep removes.
+func plainDrops(ctx context.Context, p redis.Pipeliner, keys []string, ws []*write, fields []any) (answered func(error)) {
+	there := make([]*redis.IntCmd, len(ws))
+	for i, w := range ws {
+		there[i] = p.HDel(ctx, keys[0], w.lease.field)
 	}
-	return n.Val() > 0, nil
+	index := p.ZRem(ctx, keys[1], fields...)
+	return func(exec error) {
+		for i, w := range ws {
+			w.there, w.err = there[i].Val() > 0, cmp.Or(there[i].Err(), index.Err())
+			if w.err == nil && fateOf(exec) == gone {
+				w.err = exec // no connection was granted: no command has an error of its own
+			}
+		}
+	}
 }

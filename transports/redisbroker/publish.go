@@ -68,7 +68,7 @@ func (c *conn) push(ctx context.Context, queues []string, priority int, raw []by
 	}
 	c.t.mu.Unlock()
 	if len(queues) == 1 && !expiring && linger == 0 {
-		return c.main.LPush(ctx, c.t.set.listFor(queues[0], priority), raw).Err()
+		return c.lpush(ctx, c.t.set.listFor(queues[0], priority), raw)
 	}
 	_, err := c.main.TxPipelined(ctx, func(tx redis.Pipeliner) error {
 		for i, q := range queues {

@@ -13,7 +13,7 @@ import (
 // one until ctx ends, as are the other two.
 func (l *lease) Ack(ctx context.Context) error {
 	return l.settle(ctx, "ack", func(ctx context.Context, c *conn) (bool, error) {
-		return c.drop(ctx, l.field)
+		return c.drop(ctx, l)
 	})
 }
 

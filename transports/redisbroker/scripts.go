@@ -79,12 +79,13 @@ end
 return answer()
 `)
 
-// dropScript is an ack. KEYS unacked, index. ARGV field. Answers 1, or 0 when the message was not ours any
-// more. (A transaction would do, but Redis refuses to queue one when memory is full.)
+// dropScript acks. KEYS unacked, index. ARGV fields. Answers a text with 1 for each field, or 0 when that message was not
+// ours any more. (A transaction would do, but Redis refuses to queue one when memory is full.)
 var dropScript = redis.NewScript(`
-local n = redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
-return n
+local there = {}
+for i = 1, #ARGV do there[i] = redis.call('HDEL', KEYS[1], ARGV[i]) end
+redis.call('ZREM', KEYS[2], unpack(ARGV))
+return '' .. table.concat(there)
 `)
 
 // probeScript tells whether scripts are permitted.
