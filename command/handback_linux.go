@@ -48,8 +48,12 @@ func unchanged(smaps io.Reader, file string) []span {
 			}
 		case len(fields) > 0 && !strings.HasSuffix(fields[0], ":"): // another mapping
 			current = span{}
-		case len(fields) > 1 && fields[0] == "Anonymous:" && fields[1] == "0" && current != span{}:
-			out = append(out, current)
+		case len(fields) > 1 && fields[0] == "Anonymous:" && fields[1] != "0":
+			current = span{}
+		case len(fields) > 1 && fields[0] == "Swap:": // changed pages that are not in memory; comes after Anonymous
+			if fields[1] == "0" && current != (span{}) {
+				out = append(out, current)
+			}
 			current = span{}
 		}
 	}
