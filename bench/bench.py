@@ -117,7 +117,7 @@ class Bench:
     def client(self, command, *options):
         results = "" if self.setup.ignored else self.setup.backend
         argv = [str(CLIENT), command, "-broker", self.setup.broker, "-results", results, *map(str, options)]
-        out = subprocess.run(argv, stdout=subprocess.PIPE, check=True, timeout=120).stdout
+        out = subprocess.run(argv, stdout=subprocess.PIPE, check=True, timeout=600).stdout
         return json.loads(out) if out else None
 
     def fill(self, queue, n):
