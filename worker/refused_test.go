@@ -10,6 +10,7 @@ import (
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
 	"github.com/stalkworker/stalk/transports/membroker"
 )
@@ -105,7 +106,7 @@ func TestATaskThatEndsWorkersDoesNotStartForWantOfAQuarantine(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		runs := 0
 		r, b := strictRig(t, func(c *Config) {
-			died(t, c.Results.(startCounter), "a/0", 9)
+			died(t, c.Results.(resultbackend.StartCounter), "a/0", 9)
 			c.Queues[0].Name = "dead"
 			leftBehind(t, c.Transport.(*strict).Broker, message(t, protocol.Task{ID: "a", Name: "poison"}))
 		}, handlers.Func("poison", func(context.Context, nothing) (int, error) { runs++; return 0, nil }))

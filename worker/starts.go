@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports"
 )
 
@@ -23,23 +24,16 @@ import (
 // It is counted before the body is decoded, which may be what ends the process; not before, though, where an eta
 // makes it wait first.
 
-// startCounter remembers how often runs were begun: a resultbackend.StartCounter or a transports.StartCounter.
-type startCounter interface {
-	Starts(ctx context.Context, run string) (int, error)
-	AddStart(ctx context.Context, run string) error
-	ForgetStarts(ctx context.Context, run string) error
-}
-
 // countTimeout bounds a question to it. The job holds a slot while it asks.
 const countTimeout = 2 * time.Second
 
 // counter is who counts; nil: nobody.
-func (w *Worker) counter() startCounter {
-	if s, ok := w.cfg.Results.(startCounter); ok {
+func (w *Worker) counter() resultbackend.StartCounter {
+	if s, ok := w.cfg.Results.(resultbackend.StartCounter); ok {
 		return s
 	}
 	conn, _ := w.link.current()
-	s, _ := conn.(startCounter)
+	s, _ := conn.(transports.StartCounter)
 	return s
 }
 

@@ -42,7 +42,7 @@ func leftBehind(t *testing.T, b *membroker.Broker, ms ...protocol.Message) {
 }
 
 // died notes starts that no end followed.
-func died(t *testing.T, c startCounter, run string, times int) {
+func died(t *testing.T, c resultbackend.StartCounter, run string, times int) {
 	t.Helper()
 	for range times {
 		if err := c.AddStart(t.Context(), run); err != nil {
@@ -55,10 +55,10 @@ func died(t *testing.T, c startCounter, run string, times int) {
 type countless struct{ resultbackend.Backend }
 
 // startDead runs a rig on the queue "dead", in which messages were left. Who counts is the store or, when it does not, the broker.
-func startDead(t *testing.T, inStore bool, before func(b *membroker.Broker, c startCounter, cfg *Config), hs ...handlers.Handler) (*rig, startCounter) {
+func startDead(t *testing.T, inStore bool, before func(b *membroker.Broker, c resultbackend.StartCounter, cfg *Config), hs ...handlers.Handler) (*rig, resultbackend.StartCounter) {
 	t.Helper()
 	store := memresult.New()
-	var counter startCounter = store
+	var counter resultbackend.StartCounter = store
 	r := startRig(t, func(cfg *Config) {
 		b := cfg.Transport.(*membroker.Broker)
 		b.Counting(false)
@@ -71,7 +71,7 @@ func startDead(t *testing.T, inStore bool, before func(b *membroker.Broker, c st
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { conn.Close() }) //nolint:errcheck // nothing is held
-			counter = conn.(startCounter)
+			counter = conn.(resultbackend.StartCounter)
 		}
 		before(b, counter, cfg)
 	}, hs...)
@@ -108,8 +108,8 @@ func TestStartsAreCounted(t *testing.T) {
 				if tt.eta > 0 {
 					task.ETA = time.Now().Add(tt.eta)
 				}
-				var c startCounter
-				r, counter := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, _ *Config) {
+				var c resultbackend.StartCounter
+				r, counter := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 					died(t, counter, "a/0", tt.before)
 					leftBehind(t, b, message(t, task))
 					c = counter
@@ -142,7 +142,7 @@ func TestStartsAreCounted(t *testing.T) {
 
 func TestAFreshMessageAsksNobody(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
-		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, _ *Config) {
+		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 			died(t, counter, "a/0", 99)
 			b.Declare("dead")
 			b.Send("dead", message(t, protocol.Task{ID: "a", Name: "double", Args: args(int64(4))}))
@@ -158,7 +158,7 @@ func TestAFreshMessageAsksNobody(t *testing.T) {
 // A counter that cannot be asked stops no task.
 func TestAStoreThatIsAwayCountsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, _ := startDead(t, true, func(b *membroker.Broker, counter startCounter, _ *Config) {
+		r, _ := startDead(t, true, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 			died(t, counter, "a/0", 99)
 			counter.(*memresult.Backend).Away(true)
 			leftBehind(t, b, message(t, protocol.Task{ID: "a", Name: "double", Args: args(int64(4))}))
@@ -175,7 +175,7 @@ func TestAStoreThatIsAwayCountsNothing(t *testing.T) {
 func TestARequeueUsesUpNoStart(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
 		runs := 0
-		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, _ *Config) {
+		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 			died(t, counter, "a/0", 8)
 			leftBehind(t, b, message(t, protocol.Task{ID: "a", Name: "again"}))
 		}, handlers.Func("again", func(context.Context, nothing) (int, error) {
@@ -193,7 +193,7 @@ func TestARequeueUsesUpNoStart(t *testing.T) {
 // What must not be decoded any more is told to its caller all the same.
 func TestABodyThatMayBeThePoisonIsNotDecodedAgain(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
-		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, _ *Config) {
+		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 			died(t, counter, "a/0", 9)
 			m := message(t, protocol.Task{ID: "a", Name: "double", Args: args(int64(1))})
 			m.Headers.Set("compression", "application/x-gzip")
@@ -210,7 +210,7 @@ func TestABodyThatMayBeThePoisonIsNotDecodedAgain(t *testing.T) {
 func TestSuspectsRunOneAtATime(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
 		running, most, fresh := 0, 0, 0
-		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 5
 			var ms []protocol.Message
 			for i := range 4 {
@@ -242,7 +242,7 @@ func TestSuspectsRunOneAtATime(t *testing.T) {
 // The end of the worker is not held up by suspects that wait for each other, and none of them is lost.
 func TestSuspectsThatWaitGoBackAtTheEnd(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
-		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+		r, _ := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 3
 			died(t, counter, "0/0", 5)
 			died(t, counter, "1/0", 5)
@@ -265,7 +265,7 @@ func TestSuspectsThatWaitGoBackAtTheEnd(t *testing.T) {
 func TestWhatLayBesideGetsAFreshCount(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
 		runs := 0
-		r, _ := startDead(t, inStore, func(b *membroker.Broker, _ startCounter, cfg *Config) {
+		r, _ := startDead(t, inStore, func(b *membroker.Broker, _ resultbackend.StartCounter, cfg *Config) {
 			cfg.Deliveries = 3
 			b.Counting(true)
 			leftBehind(t, b, message(t, protocol.Task{ID: "a", Name: "beside"}))

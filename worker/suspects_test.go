@@ -9,6 +9,7 @@ import (
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
+	"github.com/stalkworker/stalk/resultbackend"
 	"github.com/stalkworker/stalk/transports/membroker"
 )
 
@@ -30,7 +31,7 @@ func old(t *testing.T, body map[string]any) protocol.Message {
 func TestASuspectThatIsHeldKeepsNoOtherWaiting(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		runs := map[string]int{}
-		r, counter := startDead(t, true, func(b *membroker.Broker, counter startCounter, _ *Config) {
+		r, counter := startDead(t, true, func(b *membroker.Broker, counter resultbackend.StartCounter, _ *Config) {
 			m := old(t, map[string]any{"task": "note", "id": "a", "args": []any{"a"}, "eta": time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05")})
 			died(t, counter, rawRun(&m), 5)
 			died(t, counter, "b/0", 5)
@@ -62,7 +63,7 @@ func TestASuspectThatIsHeldKeepsNoOtherWaiting(t *testing.T) {
 func TestCopiesOfARunningTaskAreNoStarts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		runs := 0
-		r, counter := startDead(t, true, func(b *membroker.Broker, _ startCounter, cfg *Config) {
+		r, counter := startDead(t, true, func(b *membroker.Broker, _ resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 2
 			b.Declare("dead")
 			b.Send("dead", old(t, map[string]any{"task": "slow", "id": "a", "args": []any{}, "kwargs": map[string]any{}}))
@@ -94,7 +95,7 @@ func TestCopiesOfARunningTaskAreNoStarts(t *testing.T) {
 func TestASuspectIsDecidedAboutAfterItHasWaited(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
 		runs := 0
-		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 2
 			died(t, counter, "long/0", 5)
 			died(t, counter, "late/0", 5)
@@ -117,7 +118,7 @@ func TestASuspectIsDecidedAboutAfterItHasWaited(t *testing.T) {
 // A suspect whose turn has come still waits for a slot: when the worker stops it goes back, and what is known of it stays known.
 func TestASuspectThatWaitsForASlotGoesBackAtTheEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		r, counter := startDead(t, false, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+		r, counter := startDead(t, false, func(b *membroker.Broker, counter resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 2
 			died(t, counter, "0/0", 5)
 			died(t, counter, "1/0", 5)
@@ -178,7 +179,7 @@ func TestWhatWaitsForMoreSlotsGoesBackInTime(t *testing.T) {
 func TestAHeavySuspectForLaterIsRevokedWhileItWaits(t *testing.T) {
 	both(t, func(t *testing.T, inStore bool) {
 		runs := 0
-		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter startCounter, cfg *Config) {
+		r, counter := startDead(t, inStore, func(b *membroker.Broker, counter resultbackend.StartCounter, cfg *Config) {
 			cfg.Concurrency = 3
 			var ms []protocol.Message
 			for _, id := range []string{"a", "b", "c"} {
