@@ -125,7 +125,7 @@ func workerConfig(c *cli.Context, s *settings, reg *handlers.Registry, log *slog
 	cfg.InheritPriority = s.flag("task_inherit_parent_priority", false)
 	cfg.HeaderErrbacks = s.flag("task_allow_error_cb_on_chord_header", false)
 
-	transport, err := broker(c, s, cfg.Node, log)
+	transport, err := broker(c, s, cfg.Node, cfg.Limits, log)
 	try(err)
 	cfg.Transport = transport
 	cfg.NativeDelay = nativeDelay(append(slices.Clone(cfg.Declared), cfg.Queues...))
@@ -169,7 +169,7 @@ func events(c *cli.Context, s *settings) (worker.Events, error) {
 }
 
 // broker is the transport of -b, CELERY_BROKER_URL or broker_url.
-func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transports.Transport, error) {
+func broker(c *cli.Context, s *settings, node string, limits protocol.Limits, log *slog.Logger) (transports.Transport, error) {
 	urls := s.texts("broker_url", "")
 	if read := s.texts("broker_read_url", ""); read != nil { // wins over CELERY_BROKER_URL too, as in Celery
 		urls = read
@@ -191,6 +191,7 @@ func broker(c *cli.Context, s *settings, node string, log *slog.Logger) (transpo
 		ConnectTimeout: s.seconds("broker_connection_timeout", 0),
 		Failover:       s.text("broker_failover_strategy", ""),
 		DelayQueueType: s.text("broker_native_delayed_delivery_queue_type", ""),
+		Limits:         limits,
 		Node:           node,
 		Logger:         log,
 	})

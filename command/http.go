@@ -120,12 +120,11 @@ func (f *front) serve(w *worker.Worker) (stop func()) {
 	var e *metrics.Exporter
 	if f.metrics != nil {
 		e = metrics.New(w, Version)
+		f.warnIfPublic("health and metrics", f.metrics)
 		start("health and metrics", f.metrics, healthMux(w, e), 10*time.Second)
 	}
 	if f.pprof != nil {
-		if a, ok := f.pprof.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
-			f.log.Warn("the profiler can be reached from other machines", "addr", a.String())
-		}
+		f.warnIfPublic("the profiler", f.pprof)
 		start("profiler", f.pprof, pprofMux(), 0) // a profile takes as long as it is asked to
 	}
 	return func() {
@@ -140,6 +139,13 @@ func (f *front) serve(w *worker.Worker) (stop func()) {
 		if e != nil {
 			e.Close()
 		}
+	}
+}
+
+// warnIfPublic tells of what anybody in the network may read.
+func (f *front) warnIfPublic(what string, l net.Listener) {
+	if a, ok := l.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		f.log.Warn(what+" can be reached from other machines, without a password", "addr", a.String())
 	}
 }
 

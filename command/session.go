@@ -86,7 +86,7 @@ func openSession(c *cli.Context, p process) (*session, error) {
 		return nil, usageError{err}
 	}
 	s := &session{c: c, p: p, settings: set, name: commandName(c)}
-	if s.transport, err = broker(c, set, "stalk "+c.Command.Name, slog.New(slog.DiscardHandler)); err != nil {
+	if s.transport, err = broker(c, set, "stalk "+c.Command.Name, protocol.Limits{}, slog.New(slog.DiscardHandler)); err != nil {
 		return nil, usageError{err}
 	}
 	zone, err := location(set.text("timezone", ""), set.flag("enable_utc", true))

@@ -24,14 +24,15 @@ import (
 
 // BrokerOptions are Celery's settings around broker_url. The zero value is Celery's default.
 type BrokerOptions struct {
-	Transport      map[string]any // broker_transport_options
-	SSL            any            // broker_use_ssl: nil, a boolean, or a mapping
-	Heartbeat      time.Duration  // of RabbitMQ; 0: 10 s
-	ConnectTimeout time.Duration  // 0: 4 s
-	Failover       string         // broker_failover_strategy; "": round-robin
-	DelayQueueType string         // broker_native_delayed_delivery_queue_type; "": quorum
-	Node           string         // shown to RabbitMQ's operators
-	Logger         *slog.Logger   // for what a driver does in the background; nil: discard
+	Transport      map[string]any  // broker_transport_options
+	SSL            any             // broker_use_ssl: nil, a boolean, or a mapping
+	Heartbeat      time.Duration   // of RabbitMQ; 0: 10 s
+	ConnectTimeout time.Duration   // 0: 4 s
+	Failover       string          // broker_failover_strategy; "": round-robin
+	DelayQueueType string          // broker_native_delayed_delivery_queue_type; "": quorum
+	Node           string          // shown to RabbitMQ's operators
+	Limits         protocol.Limits // what reading an envelope may cost, on Redis
+	Logger         *slog.Logger    // for what a driver does in the background; nil: discard
 }
 
 // Broker returns the transport of a broker URL, or of a failover list separated by ";".
@@ -69,7 +70,7 @@ func Broker(url string, o BrokerOptions) (transports.Transport, error) {
 		if err != nil {
 			return nil, err
 		}
-		return ok(redisbroker.New(redisbroker.Config{URL: url, Options: o.Transport, SSL: ssl, Warn: log.Warn, Alarm: log.Error}))
+		return ok(redisbroker.New(redisbroker.Config{URL: url, Options: o.Transport, SSL: ssl, Limits: o.Limits, Warn: log.Warn, Alarm: log.Error}))
 	default:
 		return nil, fmt.Errorf("dial: broker URL scheme %q is not one of amqp, amqps, pyamqp, redis, rediss, redis+socket, sentinel", scheme)
 	}

@@ -1,9 +1,11 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,7 +15,23 @@ import (
 // must not be given back to the queue. redelivered is properties.delivery_info.redelivered.
 //
 // The body is unwrapped by body_encoding and stays compressed and serialized.
+//
+// A text of more bytes than a body within l can need is not parsed: the error wraps ErrTooLarge. Then m has no body, but
+// headers and properties where they could be read without it, so that somebody can be told.
 func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) {
+	if most := envelopeMost(l); int64(len(raw)) > most {
+		err := &DecodeError{Part: "envelope", Err: fmt.Errorf("is of %d bytes, at most %d are read: %w", len(raw), most, ErrTooLarge)}
+		rest, ok := withoutBody(raw)
+		if !ok || len(rest) > envelopeRest {
+			return Message{}, false, err
+		}
+		m, redelivered, bad := DecodeEnvelope(rest, l)
+		if bad != nil {
+			return Message{}, false, err
+		}
+		m.Body = nil
+		return m, redelivered, err
+	}
 	if m, redelivered, ok := usualEnvelope(raw, l); ok {
 		return m, redelivered, nil
 	}
@@ -59,6 +77,71 @@ func anyEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) 
 	again, _ := info.Get("redelivered")
 	return m, Truthy(again), nil
 }
+
+// envelopeRest is how many bytes of an envelope may be other than its body.
+const envelopeRest = 16 << 20
+
+// envelopeMost is how large an envelope may be: base64 takes four thirds of a body, text with quotes in it up to twice as much.
+func envelopeMost(l Limits) int64 { return 2*int64(l.inflated()) + envelopeRest }
+
+// withoutBody is raw with an empty text in place of its body, and whether it has one that is a text. It only looks for where
+// texts end and is no check of the rest.
+func withoutBody(raw []byte) ([]byte, bool) {
+	depth := 0
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+		case '"':
+			end := textEnd(raw, i)
+			if end < 0 {
+				return nil, false
+			}
+			key := raw[i:end]
+			i = end - 1
+			if depth != 1 || string(key) != `"body"` {
+				continue
+			}
+			colon := end + blanks(raw[end:])
+			if colon == len(raw) || raw[colon] != ':' {
+				continue
+			}
+			start := colon + 1 + blanks(raw[colon+1:])
+			if start == len(raw) || raw[start] != '"' {
+				return nil, false
+			}
+			if end = textEnd(raw, start); end < 0 {
+				return nil, false
+			}
+			if start+len(raw)-end > envelopeRest { // not copied in vain
+				return nil, false
+			}
+			return slices.Concat(raw[:start], []byte(`""`), raw[end:]), true
+		}
+	}
+	return nil, false
+}
+
+// textEnd is the index behind the JSON text that begins at i, -1 when it does not end.
+func textEnd(raw []byte, i int) int {
+	for i++; ; i++ {
+		n := bytes.IndexByte(raw[i:], '"')
+		if n < 0 {
+			return -1
+		}
+		escapes := 0
+		for i += n; raw[i-escapes-1] == '\\'; { // the opening quote ends this at the latest
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return i + 1
+		}
+	}
+}
+
+func blanks(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, " \t\r\n")) }
 
 // destination reads a key that must be there; null is the empty name.
 func destination(info *Object, key string) (string, error) {

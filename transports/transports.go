@@ -147,7 +147,8 @@ type Delivery struct {
 	Count       int // deliveries so far where the broker counts (x-delivery-count + 1), else 0
 	Limit       int // the broker itself gives the message up after more deliveries than these and one; 0: never, or nobody told us
 	// Malformed is not nil when the broker's own wrapping could not be read (a Redis list element that is
-	// no envelope). Message.Body then holds the raw bytes and only Move and Ack make sense.
+	// no envelope). Message.Body then holds the raw bytes and only Move and Ack make sense. Of one that is only too
+	// large (protocol.ErrTooLarge) there are headers, if they could be read.
 	Malformed error
 	Receipt   Receipt
 }

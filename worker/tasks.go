@@ -25,9 +25,13 @@ func (in *intake) admit(j *job) {
 		if j.delivery.Redelivered && !waits(&j.delivery.Message) && !w.ledger.knows(rawRun(&j.delivery.Message)) && in.suspect(j) {
 			return
 		}
-		task, err := protocol.DecodeTask(j.delivery.Message, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
+		message := j.delivery.Message
+		if j.delivery.Malformed != nil { // of one that is only too large the headers may be there
+			message.Body = nil
+		}
+		task, err := protocol.DecodeTask(message, protocol.DecodeOptions{Accept: w.cfg.Accept, Limits: w.cfg.Limits})
 		if j.delivery.Malformed != nil {
-			task, err = nil, j.delivery.Malformed
+			err = j.delivery.Malformed
 		}
 		if err != nil {
 			in.settleWith(j, unreadable(j, task, err))

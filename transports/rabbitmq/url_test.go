@@ -169,6 +169,10 @@ func TestConnectErrors(t *testing.T) {
 	}{
 		{"login refused", &amqp.Error{Code: 403, Server: true}, true, transports.ErrCredentials},
 		{"virtual host not allowed", &amqp.Error{Code: 530, Server: true}, true, transports.ErrCredentials},
+		{"no such virtual host", &amqp.Error{Code: 530, Server: true, Reason: "NOT_ALLOWED - vhost connection limit (1) not found"}, true, transports.ErrCredentials},
+		{"no connection left in the virtual host", &amqp.Error{Code: 530, Server: true, Reason: "NOT_ALLOWED - access to vhost 'v' refused for user 'u': connection limit (0) is reached"}, true, transports.ErrDisconnected},
+		{"no connection left for the user", &amqp.Error{Code: 530, Server: true, Reason: "NOT_ALLOWED - connection refused for user 'u': user connection limit (0) is reached"}, true, transports.ErrDisconnected},
+		{"no connection left on the node", &amqp.Error{Code: 530, Server: true, Reason: "NOT_ALLOWED - connection refused: node connection limit (5) is reached"}, true, transports.ErrDisconnected},
 		{"no common mechanism", amqp.ErrSASL, true, transports.ErrCredentials},
 		{"an old broker hangs up", amqp.ErrCredentials, false, transports.ErrCredentials},
 		{"the network fails after the login", amqp.ErrCredentials, true, transports.ErrDisconnected},

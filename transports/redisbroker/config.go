@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stalkworker/stalk/internal/redisopt"
+	"github.com/stalkworker/stalk/protocol"
 )
 
 // Config is what New needs.
@@ -18,6 +19,8 @@ type Config struct {
 	// Fanouts are exchanges that are fanout on Redis although a Publishing calls them something else; nil:
 	// Celery's event exchange, "celeryev".
 	Fanouts []string
+	// Limits are how large an envelope may be, and how deep; the zero value is protocol's own.
+	Limits protocol.Limits
 	// Warn reports what somebody should know and no call can return; args are slog's. It must not block.
 	// nil discards.
 	Warn func(msg string, args ...any)
@@ -44,6 +47,7 @@ type settings struct {
 	fanoutPatterns  bool
 	deadLetter      string
 	heal            time.Duration // how often bindings are written again
+	limits          protocol.Limits
 }
 
 const (

@@ -144,7 +144,7 @@ func (s *subscription) listen() {
 }
 
 func (s *subscription) hear(raw []byte) {
-	m, _, err := protocol.DecodeEnvelope(raw, protocol.Limits{})
+	m, _, err := protocol.DecodeEnvelope(raw, s.c.t.set.limits)
 	if err != nil {
 		s.c.t.warning("unreadable broadcast dropped", "exchange", s.name, "err", err)
 		return

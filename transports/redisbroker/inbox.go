@@ -62,12 +62,14 @@ func (n *inbox) bind(ctx context.Context) error {
 	table, _ := set.bindingKeys(n.queue.Exchange)
 	life := max(2*time.Duration(expiresOf(n.queue))*time.Millisecond, leastBindingLife)
 	var added *redis.IntCmd
+	var deadline *redis.Cmd
 	_, err := n.c.main.Pipelined(ctx, func(p redis.Pipeliner) error {
 		added = p.SAdd(ctx, table, set.bindingMember(n.queue))
-		p.Do(ctx, "ZADD", set.key("_kombu.binding_deadlines"), "GT", n.c.now().Add(life).UnixMilli(), n.queue.Exchange)
+		deadline = p.Do(ctx, "ZADD", set.key("_kombu.binding_deadlines"), "GT", n.c.now().Add(life).UnixMilli(), n.queue.Exchange)
 		return nil
 	})
-	if added.Err() == nil && fateOf(err) == refused {
+	// A server that refuses us a socket refuses neither of the two: then nothing is bound.
+	if added.Err() == nil && deadline.Err() != nil && fateOf(err) == refused {
 		return nil
 	}
 	return err
@@ -113,7 +115,7 @@ func (n *inbox) rest() {
 }
 
 func (n *inbox) hear(raw []byte) {
-	m, _, err := protocol.DecodeEnvelope(raw, protocol.Limits{})
+	m, _, err := protocol.DecodeEnvelope(raw, n.c.t.set.limits)
 	if err != nil {
 		n.c.t.warning("unreadable reply dropped", "queue", n.queue.Name, "err", err)
 		return

@@ -263,8 +263,8 @@ func readStash(value string) (envelope json.RawMessage, exchange, key string, er
 
 // priorityOf is the priority of a raw envelope as Kombu reads it: what is not a number is 0.
 func priorityOf(raw []byte) int {
-	m, _, err := protocol.DecodeEnvelope(raw, protocol.Limits{})
-	if err != nil || m.Properties.Priority == nil {
+	m, _, _ := protocol.DecodeEnvelope(raw, protocol.Limits{}) // one that is too large has it all the same
+	if m.Properties.Priority == nil {
 		return 0
 	}
 	return *m.Properties.Priority

@@ -94,8 +94,8 @@ func (k *consumer) unpack(ctx context.Context, replies []any, names []string, ba
 		}
 		l.value = stashValue(l.raw, l.queue)
 		d := &transports.Delivery{Queue: l.queue, Receipt: l}
-		d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(l.raw, protocol.Limits{})
-		l.bad = d.Malformed != nil || lacksID(d.Message.Headers)
+		d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(l.raw, k.c.t.set.limits)
+		l.bad = d.Malformed != nil && d.Message.Headers == nil || lacksID(d.Message.Headers) // not what is only too large for us
 		if l.bad {
 			k.c.shield(ctx, l)
 		}

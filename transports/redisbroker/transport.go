@@ -72,6 +72,7 @@ func New(cfg Config) (*Transport, error) {
 		return nil, fmt.Errorf("redisbroker: %w", err)
 	}
 	set, err := readSettings(cfg.Options, opts)
+	set.limits = cfg.Limits
 	if err != nil {
 		return nil, fmt.Errorf("redisbroker: %w", err)
 	}
