@@ -67,11 +67,11 @@ format:
 conformance: .build/testservers
 	@BROKER="$(BROKER)" CMD='$(subst ','\'',$(CMD))' ONLY="$(ONLY)" scripts/conformance.sh
 
-## soak: 10,000 tasks and 100 kills of workers on each broker (BROKER=redis|amqp|rpc TASKS= KILLS= SEED=; CELERY=1: Celery too)
+## soak: 10,000 tasks and 100 kills of workers on each broker (BROKER=redis|amqp|rpc TASKS= KILLS= PYTHON_KILLS= SEED=; CELERY=1: Celery too)
 .PHONY: soak
 soak: .build/testservers
 	@scripts/setup.sh servers venv
-	@BROKER="$(BROKER)" TASKS="$(TASKS)" KILLS="$(KILLS)" SEED="$(SEED)" CELERY="$(CELERY)" SOAK=1 INTEROP=required \
+	@BROKER="$(BROKER)" TASKS="$(TASKS)" KILLS="$(KILLS)" PYTHON_KILLS="$(PYTHON_KILLS)" SEED="$(SEED)" CELERY="$(CELERY)" SOAK=1 INTEROP=required \
 		.build/testservers -- $(GO) test -count=1 -v -timeout 90m -run '^TestSoak$$' ./interop_test
 
 ## fuzz: every fuzz target for FUZZTIME (10s)

@@ -57,7 +57,7 @@ func TestNothingIsLostWhenWorkersAreKilled(t *testing.T) {
 	}
 }
 
-// TestSoak is the long form: SOAK=1, BROKER=redis|amqp|rpc, TASKS, KILLS, SEED, CELERY=1.
+// TestSoak is the long form: SOAK=1, BROKER=redis|amqp|rpc, TASKS, KILLS, PYTHON_KILLS, SEED, CELERY=1.
 func TestSoak(t *testing.T) {
 	if os.Getenv("SOAK") == "" {
 		t.Skip("the long form: make soak")
@@ -78,15 +78,19 @@ func TestSoak(t *testing.T) {
 		return n
 	}
 	tasks, kills := number("TASKS", 10000), number("KILLS", 100)
+	python := number("PYTHON_KILLS", kills/10)
 	all := []*soak{
 		soakOn("redis", redisURL, redisURL, tasks, kills),
 		soakOn("amqp", amqpURL, redisURL+"/1", tasks, kills),
 		soakOn("rpc", amqpURL, "rpc://", tasks, kills),
 	}
+	for _, s := range all {
+		s.PythonKills = python
+	}
 	if os.Getenv("CELERY") != "" {
 		for _, s := range slices.Clone(all[:2]) {
-			c := soakOn("celery "+s.Name, s.Broker, s.Backend, min(tasks, 2000), min(kills, 15))
-			c.Celery, c.Python, c.Points = true, 3, []string{ofPython}
+			c := soakOn("celery "+s.Name, s.Broker, s.Backend, min(tasks, 2000), 0)
+			c.Celery, c.Python, c.PythonKills = true, 3, min(kills, 15)
 			all = append(all, c)
 		}
 	}

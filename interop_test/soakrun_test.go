@@ -27,7 +27,7 @@ type soak struct {
 	Seed            uint64
 	Workers, Slots  int      // Go workers, and handlers at a time of each
 	Python          int      // Python workers on the same queues
-	KillPython      bool     // they are killed, too
+	PythonKills     int      // of them, besides Kills
 	Celery          bool     // no Go worker at all
 	SharedParts     bool     // parts of chords run in either language: a Python worker may get those of a killed Go worker
 	Points          []string // where the Go workers are killed, in turn
@@ -43,7 +43,8 @@ type soak struct {
 	giveUp  func()         // ends the client
 	crew    sync.WaitGroup // who keeps the workers
 	killing sync.Mutex
-	plan    []string       // guarded by killing: points to come
+	plan    []string       // guarded by killing: points to come of Go workers
+	python  int            // guarded by killing: kills to come of Python workers
 	killed  map[int]string // guarded by killing: points by process
 	enough  chan struct{}  // closed after the last kill
 	over    chan struct{}  // closed when all results are there
@@ -52,6 +53,8 @@ type soak struct {
 // A soakReport is what the Python client found.
 type soakReport struct {
 	Lost    []map[string]string `json:"lost"`
+	Root    map[string]int      `json:"root"`  // by task: the number of what it was sent in
+	Queue   map[string]string   `json:"queue"` // by task: go, py or both
 	Wrong   []map[string]any    `json:"wrong"`
 	Revoked int                 `json:"revoked"`
 	Longest float64             `json:"longest"`
@@ -107,7 +110,7 @@ func (s *soak) run(t *testing.T) soakResult {
 	defer cancel()
 	s.giveUp = cancel
 	s.t, s.dir, s.over, s.enough, s.killed = t, t.TempDir(), make(chan struct{}), make(chan struct{}), map[int]string{}
-	if s.Kills == 0 {
+	if s.Kills+s.PythonKills == 0 {
 		close(s.enough)
 	}
 	if keep := os.Getenv("SOAK_KEEP"); keep != "" { // the ledger and all logs, to look at
@@ -135,6 +138,7 @@ func (s *soak) run(t *testing.T) soakResult {
 	}
 	draw.Shuffle(len(s.plan), func(i, j int) { s.plan[i], s.plan[j] = s.plan[j], s.plan[i] })
 
+	s.python = s.PythonKills
 	began := time.Now()
 	watching := make(chan struct{})
 	var watcher sync.WaitGroup
@@ -214,6 +218,18 @@ func (s *soak) next() (point string, after int64) {
 	return point, int64(float64(nth) / float64(s.Kills) * 0.8 * float64(s.Tasks))
 }
 
+// nextPython is how many runs must have ended before the next Python worker is to be killed; false: none is.
+func (s *soak) nextPython() (after int64, kill bool) {
+	s.killing.Lock()
+	defer s.killing.Unlock()
+	if s.python == 0 {
+		return 0, false
+	}
+	nth := s.PythonKills - s.python
+	s.python--
+	return int64(float64(nth) / float64(s.PythonKills) * 0.8 * float64(s.Tasks)), true
+}
+
 // back returns a point whose worker ended in another way.
 func (s *soak) back(point string) {
 	if point == "" {
@@ -228,7 +244,7 @@ func (s *soak) didKill(pid int, point string) {
 	s.killing.Lock()
 	defer s.killing.Unlock()
 	s.killed[pid] = point
-	if len(s.killed) == s.Kills {
+	if len(s.killed) == s.Kills+s.PythonKills {
 		close(s.enough)
 	}
 }
@@ -403,22 +419,18 @@ func (s *soak) keepPython(i int, draw *rand.Rand) {
 		if w == nil {
 			return
 		}
-		var point string
-		var after int64
-		if s.KillPython || s.Celery {
-			point, after = s.next()
-		}
-		for point != "" && s.ended.Load() < after && w.alive() {
+		after, kill := s.nextPython()
+		for kill && s.ended.Load() < after && w.alive() {
 			if !s.wait(10 * time.Millisecond) {
 				break
 			}
 		}
 		select {
 		case <-s.over:
-			point = ""
+			kill = false
 		default:
 		}
-		if point != "" {
+		if kill {
 			s.wait(time.Duration(2000+draw.IntN(3000)) * time.Millisecond) // it takes two seconds to start
 			pid := w.cmd.Process.Pid
 			syscall.Kill(-pid, syscall.SIGKILL) // with its pool

@@ -152,10 +152,12 @@ class Client:
         self.random = random.Random(ENV["seed"])
         self.expect = {}  # id: what it must come to
         self.kind = {}  # id: kind of root
+        self.root = {}  # id: number of root
+        self.queue = {}  # id: who takes it: go, py or both
         self.sent = {}  # id: when
         self.notes = []  # ids whose failure an errback must hear of
         self.results = {}  # id: AsyncResult
-        self.current = None
+        self.current, self.number_of_root = None, 0
         self.enough, self.stopped = threading.Event(), threading.Event()
         threading.Thread(target=self.listen, daemon=True).start()
 
@@ -170,10 +172,12 @@ class Client:
 
     def put(self, sig, want, queue=None):
         tid = str(uuid.uuid4())
-        sig = sig.set(task_id=tid, queue=queue or self.anywhere())
+        queue = queue or self.anywhere()
+        sig = sig.set(task_id=tid, queue=queue)
+        self.queue[tid] = {GO: "go", PY: "py", BOTH: "both"}[queue]
         if not CHORDS: # a callback is sent by a worker, whose own replies would be meant
             sig.set(reply_to=app.thread_oid)
-        self.expect[tid], self.kind[tid] = want, self.current
+        self.expect[tid], self.kind[tid], self.root[tid] = want, self.current, self.number_of_root
         return sig
 
     def anywhere(self):
@@ -320,6 +324,7 @@ class Client:
             before = set(self.expect)
             make = self.random.choices(makers, weights)[0]
             self.current = make.__name__
+            self.number_of_root += 1
             sig = make()
             yield self.current, sig, [tid for tid in self.expect if tid not in before]
 
@@ -385,25 +390,33 @@ class Client:
                     waiting += root[2]
             if waiting:
                 tid = waiting.pop(0)
-                if self.wait(tid, ENV["patience"], report):
+                if self.wait(tid, max(0.2, self.sent[tid] + ENV["patience"] - time.time()), report):
                     done += 1
                 else:
                     missing.append(tid)
             if time.time() - said > 0.2:
                 said = time.time()
                 say(sent=len(self.sent), done=done, missing=[self.kind[tid] for tid in missing])
-        end = time.time() + ENV["patience"]
-        for tid in missing:
-            if not self.wait(tid, max(0.2, end - time.time()), report):
-                report["lost"].append({"id": tid, "kind": self.kind[tid], "state": self.results[tid].state})
+        last = time.time() # that something came; a busy machine is waited for as long as it gets on
+        while missing and time.time() - last < ENV["patience"]:
+            still = [tid for tid in missing if not self.wait(tid, 0.2, report)]
+            if len(still) < len(missing):
+                last = time.time()
+            missing = still
         report["tasks"] = len(self.expect)
-        report["ids"], report["notes"] = {tid: self.kind[tid] for tid in self.expect}, self.notes
-        left, end = self.left(), time.time() + ENV["patience"]
-        while any(left.values()) and time.time() < end:
+        report["ids"], report["notes"] = self.kind, self.notes
+        report["root"], report["queue"] = self.root, self.queue
+        left, last = self.left(), time.time()
+        while any(left.values()) and time.time() - last < ENV["patience"]:
             time.sleep(0.2)
-            left = self.left()
+            before, left = left, self.left()
+            if left != before:
+                last = time.time()
         say(drained=True, left=left)
         self.stopped.wait()
+        for tid in missing: # no worker is left: what has no result now never gets one
+            if not self.wait(tid, 0.2, report):
+                report["lost"].append({"id": tid, "kind": self.kind[tid], "state": self.results[tid].state})
         report["left"] = self.left()
         report["held"] = "unacked" in report["left"]
         if CHORDS: # nothing replaces a result afterwards
