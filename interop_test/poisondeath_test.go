@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -30,8 +31,15 @@ func TestATaskThatEndsItsWorkerEndsInQuarantine(t *testing.T) {
 		if s.name == "quorum queue" {
 			since(t, 7, "task_create_missing_queue_type")
 		}
-		for _, task := range []string{"poison.exit", "poison.panic"} {
-			if task == "poison.panic" && s.name != "rabbitmq+rpc" {
+		tasks := []string{"poison.exit"}
+		switch s.name {
+		case "rabbitmq+rpc":
+			tasks = append(tasks, "poison.panic")
+		case "redis", "rabbitmq":
+			tasks = append(tasks, "poison.memory")
+		}
+		for _, task := range tasks {
+			if task == "poison.memory" && runtime.GOOS != "linux" {
 				continue
 			}
 			t.Run(task, func(t *testing.T) {
@@ -70,6 +78,10 @@ func die(t *testing.T, s setup, task string) {
 		w := s.startProgram(t, program, queue, "--max-deliveries", "3")
 		select {
 		case <-w.done:
+			// such as "fatal error: runtime: out of memory"
+			if task == "poison.memory" && !strings.Contains(string(w.output()), "fatal error: ") {
+				t.Fatalf("the worker did not end for want of memory:\n%s", tail(w.log))
+			}
 			if deaths++; deaths > limit {
 				t.Fatalf("the worker died %d times, the task was started %d times, want %d", deaths, starts(), limit)
 			}

@@ -33,6 +33,12 @@ func poisonTasks() []handlers.Handler {
 			os.Exit(9)
 			return "", nil
 		}),
+		handlers.Func("poison.memory", func(_ context.Context, in death) (string, error) {
+			if cured, err := mark(in.Path); cured || err != nil {
+				return "cured", err
+			}
+			return "", exhaust()
+		}),
 		// A panic outside the handler's own goroutine is nobody's to catch.
 		handlers.Func("poison.panic", func(ctx context.Context, in death) (string, error) {
 			if cured, err := mark(in.Path); cured || err != nil {
