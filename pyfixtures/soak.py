@@ -399,10 +399,14 @@ class Client:
                 say(sent=len(self.sent), done=done, missing=[self.kind[tid] for tid in missing])
         last = time.time() # that something came; a busy machine is waited for as long as it gets on
         while missing and time.time() - last < ENV["patience"]:
-            still = [tid for tid in missing if not self.wait(tid, 0.2, report)]
-            if len(still) < len(missing):
-                last = time.time()
-            missing = still
+            tid = missing.pop(0)
+            if self.wait(tid, 0.2, report):
+                done, last = done + 1, time.time()
+            else:
+                missing.append(tid)
+            if time.time() - said > 1:
+                said = time.time()
+                say(sent=len(self.sent), done=done, missing=[self.kind[tid] for tid in missing])
         report["tasks"] = len(self.expect)
         report["ids"], report["notes"] = self.kind, self.notes
         report["root"], report["queue"] = self.root, self.queue
@@ -412,6 +416,7 @@ class Client:
             before, left = left, self.left()
             if left != before:
                 last = time.time()
+                say(left=left)
         say(drained=True, left=left)
         self.stopped.wait()
         for tid in missing: # no worker is left: what has no result now never gets one

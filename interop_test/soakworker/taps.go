@@ -189,6 +189,7 @@ type redisStore interface {
 	resultbackend.Waiter
 	resultbackend.Forgetter
 	resultbackend.ChordLifetimer
+	resultbackend.Checker
 	resultbackend.StartCounter
 	Warnings() []string
 }
