@@ -115,6 +115,7 @@ func TestRedeliveredSuccessDoesNotRunAgain(t *testing.T) {
 						tt.change(c)
 					}
 				}, counted(&runs))
+				synctest.Wait() // at its start the worker looks at the store, which some replace
 				if tt.before != nil {
 					tt.before(r)
 				}
