@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,9 +67,9 @@ func TestALongTaskFillsOneSlotOnly(t *testing.T) {
 func TestManyHeldTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 3000
-		ran := 0
+		var ran atomic.Int64
 		r := startRig(t, nil, handlers.Func("note", func(context.Context, nothing) (int, error) {
-			ran++
+			ran.Add(1)
 			return 0, nil
 		}).With(handlers.Options{IgnoreResult: true}))
 		synctest.Wait()
@@ -91,12 +92,12 @@ func TestManyHeldTasks(t *testing.T) {
 			t.Errorf("%d bytes for each held task", each)
 		}
 		pass(time.Until(due) - time.Second)
-		if ran != 0 {
-			t.Errorf("%d tasks ran before their time", ran)
+		if got := ran.Load(); got != 0 {
+			t.Errorf("%d tasks ran before their time", got)
 		}
 		pass(2 * time.Second)
-		if ran != n {
-			t.Errorf("%d of %d tasks ran when their time came", ran, n)
+		if got := ran.Load(); got != n {
+			t.Errorf("%d of %d tasks ran when their time came", got, n)
 		}
 		r.wantQueue("q", 0, 0)
 	})
