@@ -149,7 +149,7 @@ func TestMonitorsFollowAMixedCluster(t *testing.T) {
 			    put(add, "REVOKED", "", queue, (0,), countdown=6, expires=5)
 			marks = []
 			round = 0
-			while time.time() - began < SECONDS:
+			while round == 0 or time.time() - began < SECONDS:
 			    round += 1
 			    last, marks = marks, []
 			    for queue in (Q, Q, OTHER):

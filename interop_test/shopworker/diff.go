@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/stalkworker/stalk/handlers"
@@ -48,10 +49,18 @@ func diffTasks() []handlers.Handler {
 // controlCommands are the program's own remote control commands: how many goroutines there are, and what they do.
 func controlCommands() map[string]worker.Command {
 	return map[string]worker.Command{
-		"goroutines": func(context.Context, *worker.Node, *protocol.Object) (any, error) { return runtime.NumGoroutine(), nil },
-		"goroutine_dump": func(context.Context, *worker.Node, *protocol.Object) (any, error) {
-			b := make([]byte, 1<<20)
-			return string(b[:runtime.Stack(b, true)]), nil
+		"goroutines": func(context.Context, *worker.Node, *protocol.Object) (any, error) {
+			all := stacks()
+			return strings.Count(all, "\n\ngoroutine ") + 1 - strings.Count(all, "]:\n"+spare), nil
 		},
+		"goroutine_dump": func(context.Context, *worker.Node, *protocol.Object) (any, error) { return stacks(), nil },
 	}
+}
+
+// spare is what the worker's goroutines do that are kept for the next task: their number is bounded, and that of the moment.
+const spare = "github.com/stalkworker/stalk/worker.(*crew).serve("
+
+func stacks() string {
+	b := make([]byte, 1<<20)
+	return string(b[:runtime.Stack(b, true)])
 }
