@@ -461,7 +461,7 @@ func TestMoveWithForeignUserID(t *testing.T) {
 	})
 	d := s.receive(s.consume(c, 1, transports.Queue{Name: q}))
 	r := d.Receipt.(*receipt)
-	r.raw.UserId = "somebody" // as if another user had sent it
+	r.message().UserId = "somebody" // as if another user had sent it
 	if err := r.Move(t.Context(), target); err != nil {
 		t.Errorf("Move: %v", err)
 	}

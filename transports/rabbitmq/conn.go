@@ -17,14 +17,15 @@ const closeTimeout = 2 * time.Second
 
 // A conn is a consuming and a publishing AMQP connection. When one breaks the other is closed.
 type conn struct {
-	t        *Transport
-	user     string
-	consumes *amqp.Connection
-	pub      *publisher // owns the publishing connection
-	done     chan struct{}
-	life     context.Context // ends with done; what background goroutines wait under
-	end      context.CancelFunc
-	wg       sync.WaitGroup
+	t         *Transport
+	user      string
+	consumes  *amqp.Connection
+	consuming *socket    // of consumes
+	pub       *publisher // owns the publishing connection
+	done      chan struct{}
+	life      context.Context // ends with done; what background goroutines wait under
+	end       context.CancelFunc
+	wg        sync.WaitGroup
 
 	mu    sync.Mutex
 	err   error // why done is closed
@@ -38,18 +39,18 @@ var (
 
 func (t *Transport) connect(ctx context.Context, a address) (transports.Conn, error) {
 	a = a.withDefaults(t.tls != nil)
-	consumes, err := t.open(ctx, a, "consuming")
+	consumes, consuming, err := t.open(ctx, a, "consuming")
 	if err != nil {
 		return nil, err
 	}
-	publishes, err := t.open(ctx, a, "publishing")
+	publishes, publishing, err := t.open(ctx, a, "publishing")
 	if err != nil {
 		_ = consumes.CloseDeadline(time.Now().Add(closeTimeout))
 		return nil, err
 	}
-	c := &conn{t: t, user: a.user, consumes: consumes, done: make(chan struct{})}
+	c := &conn{t: t, user: a.user, consumes: consumes, consuming: consuming, done: make(chan struct{})}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.pub = newPublisher(c, publishes)
+	c.pub = newPublisher(c, publishes, publishing)
 	for _, ac := range []*amqp.Connection{consumes, publishes} {
 		closed := ac.NotifyClose(make(chan *amqp.Error, 1))
 		c.start(func() { c.watch(closed) })

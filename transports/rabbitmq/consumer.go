@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/stalkworker/stalk/transports"
 )
@@ -15,14 +17,14 @@ var errStopped = errors.New("rabbitmq: closed")
 // A consumer collects what the lanes, one for each queue, have fetched.
 type consumer struct {
 	conn *conn
-	out  chan fetched  // unbuffered: a delivery is with the lane or with Receive, never between
 	wake chan struct{} // capacity 1; written by nudge, read by Receive
 	done chan struct{} // closed by Close
 
 	mu      sync.Mutex
 	lanes   map[string]*lane
 	window  int
-	held    int // received and unsettled
+	held    int     // received and unsettled
+	ready   []*link // those that have something to receive, the next one first
 	stopped bool
 }
 
@@ -35,7 +37,7 @@ func (c *conn) Consume(ctx context.Context, queues []transports.Queue, window in
 		return nil, err
 	}
 	k := &consumer{
-		conn: c, out: make(chan fetched), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		conn: c, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		lanes: map[string]*lane{}, window: window,
 	}
 	if err := k.SetQueues(ctx, queues); err != nil {
@@ -60,15 +62,14 @@ func (k *consumer) Receive(ctx context.Context) (*transports.Delivery, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		var out chan fetched
-		if k.room() {
-			out = k.out
+		if r := k.next(); r != nil {
+			if !r.link.hold(r) { // its channel has died meanwhile
+				k.release(1)
+				continue
+			}
+			return r.delivery(), nil
 		}
 		select {
-		case f := <-out:
-			if k.claim(f) {
-				return f.delivery, nil
-			}
 		case <-k.wake:
 		case <-k.done:
 		case <-k.conn.done:
@@ -77,30 +78,91 @@ func (k *consumer) Receive(ctx context.Context) (*transports.Delivery, error) {
 	}
 }
 
-func (k *consumer) room() bool {
+// arrived adds what was fetched to what can be received. It is called by the reader of the connection.
+func (k *consumer) arrived(r *receipt) {
+	n := r.link
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.held < k.window
+	n.waiting = append(n.waiting, r)
+	wake := false
+	if len(n.waiting) == 1 && !n.lane.shut {
+		k.ready = append(k.ready, n)
+		wake = len(k.ready) == 1
+	}
+	k.mu.Unlock()
+	if wake {
+		k.nudge()
+	}
 }
 
-// claim makes a fetched delivery ours; false when its channel has died meanwhile.
-func (k *consumer) claim(f fetched) bool {
+// next takes a place of the window and the next delivery; nil when there is no place or no delivery. The queues take turns.
+func (k *consumer) next() *receipt {
 	k.mu.Lock()
-	k.held++
-	k.mu.Unlock()
-	if f.receipt.link.hold(f.receipt) {
-		return true
+	defer k.mu.Unlock()
+	if k.held >= k.window || len(k.ready) == 0 {
+		return nil
 	}
-	k.release(1)
-	return false
+	n := k.ready[0]
+	k.ready = slices.Delete(k.ready, 0, 1)
+	r := n.waiting[0]
+	n.waiting[0] = nil
+	if n.waiting = n.waiting[1:]; len(n.waiting) > 0 {
+		k.ready = append(k.ready, n)
+	}
+	k.held++
+	return r
+}
+
+// takeBack takes what waits on n beyond the first keep, in order.
+func (k *consumer) takeBack(n *link, keep int) []*receipt {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if keep >= len(n.waiting) {
+		return nil
+	}
+	out := slices.Clone(n.waiting[keep:])
+	clear(n.waiting[keep:])
+	n.waiting = n.waiting[:keep]
+	k.unready(n)
+	return out
+}
+
+// takeOld takes what waits on n since before then.
+func (k *consumer) takeOld(n *link, then time.Time) []*receipt {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	old := 0
+	for old < len(n.waiting) && !n.waiting[old].arrived.After(then) {
+		old++
+	}
+	out := slices.Clone(n.waiting[:old])
+	n.waiting = slices.Delete(n.waiting, 0, old)
+	k.unready(n)
+	return out
+}
+
+// unready follows what was taken from n. The caller holds mu.
+func (k *consumer) unready(n *link) {
+	if len(n.waiting) == 0 {
+		k.ready = slices.DeleteFunc(k.ready, func(m *link) bool { return m == n })
+	}
+}
+
+// shut keeps what waits on a lane from being received. The caller holds mu.
+func (k *consumer) shut(l *lane) {
+	l.shut = true
+	k.ready = slices.DeleteFunc(k.ready, func(n *link) bool { return n.lane == l })
+	close(l.stop)
 }
 
 // release gives n places of the window back.
 func (k *consumer) release(n int) {
 	k.mu.Lock()
+	wake := k.held >= k.window && len(k.ready) > 0
 	k.held -= n
 	k.mu.Unlock()
-	k.nudge()
+	if wake {
+		k.nudge()
+	}
 }
 
 func (k *consumer) nudge() {
@@ -196,7 +258,7 @@ func (k *consumer) change(queues []transports.Queue) (started, ended []*lane, er
 	for name, l := range k.lanes {
 		if !wanted[name] {
 			delete(k.lanes, name)
-			close(l.stop)
+			k.shut(l)
 			ended = append(ended, l)
 		}
 	}
@@ -240,7 +302,7 @@ func (k *consumer) end() map[string]*lane {
 	lanes := k.lanes
 	k.lanes = nil
 	for _, l := range lanes {
-		close(l.stop)
+		k.shut(l)
 	}
 	return lanes
 }

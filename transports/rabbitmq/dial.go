@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -36,7 +34,7 @@ func (o *TLS) config() (*tls.Config, error) {
 const frameMax = 131072
 
 // open makes one AMQP connection. role is shown beside the node's name in the management pages.
-func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Connection, error) {
+func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Connection, *socket, error) {
 	timeout := t.cfg.ConnectTimeout
 	if a.timeout > 0 {
 		timeout = a.timeout
@@ -45,7 +43,7 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 	defer cancel()
 	sock, err := t.dial(ctx, a)
 	if err != nil {
-		return nil, connectError(a.String(), err, false)
+		return nil, nil, connectError(a.String(), err, false)
 	}
 	_ = sock.SetDeadline(time.Now().Add(timeout)) // the driver takes it off when the handshake is over
 	hurry := context.AfterFunc(ctx, func() { _ = sock.SetDeadline(time.Now()) })
@@ -65,12 +63,12 @@ func (t *Transport) open(ctx context.Context, a address, role string) (*amqp.Con
 	}
 	if err == nil {
 		mended.in.most.Store(int64(min(cmp.Or(c.Config.FrameSize, frameMax), frameMax)))
-		return c, nil
+		return c, mended, nil
 	}
-	_ = sock.Close() // ends the driver's goroutines
+	_ = mended.Close() // ends the driver's goroutines
 	capabilities, _ := c.Properties["capabilities"].(amqp.Table)
 	saysWhy, _ := capabilities[authenticationFailureClose].(bool)
-	return nil, connectError(a.String(), err, saysWhy)
+	return nil, nil, connectError(a.String(), err, saysWhy)
 }
 
 func (t *Transport) dial(ctx context.Context, a address) (net.Conn, error) {
@@ -151,38 +149,3 @@ func (l login) Response() string {
 // String keeps the password out of anything that prints a Config.
 func (l login) String() string   { return l.mechanism }
 func (l login) GoString() string { return l.mechanism }
-
-// writeTimeout bounds one write to the socket. Without it a broker that has stopped reading would hold
-// every goroutine that publishes or acknowledges, and Close.
-const writeTimeout = 10 * time.Second
-
-// socket is the network connection as the driver sees it, frames mended on their way.
-type socket struct {
-	net.Conn
-	in    frameReader
-	out   frameWriter
-	limit atomic.Pointer[time.Time] // deadline set by the driver; nil or zero: none
-}
-
-func newSocket(c net.Conn) *socket {
-	return &socket{Conn: c, in: frameReader{r: c}, out: newFrameWriter(c)}
-}
-
-func (s *socket) Read(p []byte) (int, error) { return s.in.Read(p) }
-
-func (s *socket) Write(p []byte) (int, error) {
-	by := time.Now().Add(writeTimeout)
-	if limit := s.limit.Load(); limit != nil && !limit.IsZero() && limit.Before(by) {
-		by = *limit
-	}
-	if err := s.SetWriteDeadline(by); err != nil && !errors.Is(err, net.ErrClosed) {
-		return 0, err
-	}
-	return s.out.Write(p)
-}
-
-// SetDeadline is how the driver bounds its closing handshake.
-func (s *socket) SetDeadline(t time.Time) error {
-	s.limit.Store(&t)
-	return s.Conn.SetDeadline(t)
-}

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 )
 
 // The driver and Python do not speak quite the same field tables, and a table the driver cannot read
 // makes it drop the connection: the message comes again and the worker never gets past it. So the bytes
 // between driver and broker pass through a frameReader and a frameWriter, which mend the header tables of
-// content-header frames and pass everything else on as it is, bodies uncopied.
+// content-header frames and pass everything else on as it is. What is not the driver's at all (see socket) is taken out.
 //
 //	frame           type 1 | channel 2 | size 4 | payload | end 1
 //	content header  class 2 | weight 2 | body size 8 | flags 2 | content type | content encoding | headers table | ...
@@ -21,7 +22,9 @@ import (
 const (
 	frameHead    = 7
 	frameExtra   = frameHead + 1 // with the end octet
+	typeMethod   = 1
 	typeHeader   = 2
+	typeBody     = 3
 	typeLast     = 8 // heartbeat: the highest there is
 	endOctet     = 0xCE
 	contentHead  = 14
@@ -32,18 +35,37 @@ const (
 	flagPriority = 1 << 11
 )
 
-// A frameReader mends what the broker sends. It is used by one goroutine, the driver's reader.
+// A frameReader mends what the broker sends, and hands to tap what is not the driver's. It is used by one goroutine, the
+// driver's reader.
 type frameReader struct {
 	r     io.Reader
-	skip  int    // bytes of the current frame still to pass on as they are
-	raw   []byte // read and not yet looked at; begins at a frame unless skip > 0
-	ready []byte // to be returned before anything else
-	buf   []byte // backs raw
-	out   []byte // backs ready when a mended frame has grown
+	tap   *socket // nil: everything is the driver's
+	skip  int     // bytes of the current frame still to pass on as they are
+	eat   int     // bytes of the current frame still to go to body
+	body  *line   // whose message they belong to
+	raw   []byte  // read and not yet looked at; begins at a frame unless skip or eat > 0
+	ready []byte  // to be returned before anything else
+	buf   []byte  // backs raw
+	out   []byte  // backs ready when a mended frame has grown
 	err   error
 	most  atomic.Int64 // bytes of a frame that the driver takes; 0: frameMax
 	off   bool         // the stream is not AMQP frames: the driver will say so
+	swift bool         // something was tapped: much comes that is not the driver's
+	told  time.Time    // when the driver last saw a sign of life
+	taken bool         // something was tapped since then
 }
+
+// chunk is how much is read at once where much comes.
+const (
+	chunkSmall = 4096
+	chunkSwift = 32 << 10
+)
+
+// lifeEvery is how often the driver is told that the broker lives, while all that comes passes it by: it sets the deadline
+// of the next read when it has read a frame, and the broker sends no heartbeats while it sends anything else.
+const lifeEvery = time.Second
+
+var heartbeatFrame = []byte{typeLast, 0, 0, 0, 0, 0, 0, endOctet}
 
 // Read blocks, once a content header has begun, until the whole of it is there; nobody could use part of it.
 func (f *frameReader) Read(p []byte) (int, error) {
@@ -56,12 +78,16 @@ func (f *frameReader) Read(p []byte) (int, error) {
 			n := copy(p, f.ready)
 			f.ready = f.ready[n:]
 			return n, nil
+		case f.taken && f.skip == 0 && f.eat == 0 && f.alive():
+			f.ready = heartbeatFrame
 		case len(f.raw) > 0:
 			f.take()
 		case f.err != nil:
 			return 0, f.err
 		case f.off:
 			return f.r.Read(p)
+		case f.swift:
+			f.fill()
 		default:
 			n, err := f.r.Read(p)
 			f.err = err
@@ -77,6 +103,16 @@ func (f *frameReader) Read(p []byte) (int, error) {
 	}
 }
 
+// alive reports whether it is time to tell the driver that the broker lives.
+func (f *frameReader) alive() bool {
+	now := time.Now()
+	if now.Sub(f.told) < lifeEvery {
+		return false
+	}
+	f.told, f.taken = now, false
+	return true
+}
+
 // pass returns how many bytes of p can go to the driver as they are.
 func (f *frameReader) pass(p []byte) int {
 	i := 0
@@ -88,7 +124,7 @@ func (f *frameReader) pass(p []byte) int {
 			return len(p)
 		}
 		typ, total, ok := frameAt(p[i:])
-		if !ok || typ == typeHeader {
+		if !ok || typ == typeHeader || f.tap != nil && f.tap.tapped(channelAt(p[i:])) {
 			return i
 		}
 		f.begin(typ, total)
@@ -111,9 +147,16 @@ func (f *frameReader) begin(typ byte, total int) {
 	}
 }
 
-// take moves what it can from raw to ready, reading more when a frame needs it.
+// channelAt is the channel of the frame that p begins with.
+func channelAt(p []byte) uint16 { return binary.BigEndian.Uint16(p[1:]) }
+
+// take moves what it can from raw to ready or to the tap, reading more when a frame needs it.
 func (f *frameReader) take() {
-	if f.skip > 0 || f.off {
+	switch {
+	case f.eat > 0:
+		f.swallow()
+		return
+	case f.skip > 0 || f.off:
 		n := len(f.raw)
 		if !f.off {
 			n = min(n, f.skip)
@@ -123,9 +166,16 @@ func (f *frameReader) take() {
 		return
 	}
 	typ, total, ok := frameAt(f.raw)
-	switch {
-	case !ok:
+	if !ok {
 		f.fill()
+		return
+	}
+	if f.tap != nil && total <= frameMax+frameExtra {
+		if l := f.tap.line(channelAt(f.raw)); l != nil && f.tapFrame(l, typ, total) {
+			return
+		}
+	}
+	switch {
 	case typ != typeHeader || total > frameMax+frameExtra:
 		f.begin(typ, total)
 	case len(f.raw) < total:
@@ -136,12 +186,64 @@ func (f *frameReader) take() {
 	}
 }
 
+// tapFrame hands a frame of a tapped channel to its line, or reads more of it. False when it is the driver's.
+func (f *frameReader) tapFrame(l *line, typ byte, total int) bool {
+	switch {
+	case typ == typeBody && l.wants > 0:
+		f.body, f.eat = l, total-frameHead
+		f.raw = f.raw[frameHead:]
+	case typ == typeMethod, typ == typeHeader && l.begun:
+		if len(f.raw) < total {
+			f.fill()
+			return true
+		}
+		frame := f.raw[:total:total]
+		if frame[total-1] != endOctet {
+			return false // the driver ends the connection
+		}
+		payload := frame[frameHead : total-1]
+		if typ == typeMethod && !l.method(payload) {
+			return false
+		}
+		f.raw = f.raw[total:]
+		if typ == typeHeader {
+			l.header(payload)
+		}
+	default:
+		return false
+	}
+	f.swift, f.taken = true, true
+	return true
+}
+
+// swallow takes a piece of a tapped body frame, whose last octet is the frame's end.
+func (f *frameReader) swallow() {
+	n := min(f.eat, len(f.raw))
+	piece := f.raw[:n]
+	f.eat -= n
+	f.raw = f.raw[n:]
+	if f.eat == 0 {
+		if piece[n-1] != endOctet {
+			f.raw, f.err = nil, errMalformed // nothing after it makes sense
+			return
+		}
+		piece = piece[:n-1]
+	}
+	f.body.more(piece)
+	if f.eat == 0 {
+		f.body = nil
+	}
+}
+
 // fill reads more into raw. At the end of the stream what is there goes to the driver as it is.
 func (f *frameReader) fill() {
-	const chunk = 4096
 	if f.err != nil {
 		f.off = true
 		return
+	}
+	chunk := chunkSmall
+	if f.swift {
+		chunk = chunkSwift
 	}
 	n := len(f.raw)
 	if cap(f.raw)-n < chunk { // move it to the front of buf, or of a larger one
@@ -164,57 +266,40 @@ func (f *frameReader) mend(frame []byte) []byte {
 	return mended
 }
 
-// A frameWriter mends what the driver sends. The driver serialises its writes, and flushes only whole
-// frames, so that a header held back here is always followed by its rest.
+// A frameWriter collects what the driver writes into whole frames, mends them and hands them to emit, which does not keep them.
 type frameWriter struct {
-	w    io.Writer
-	skip int
-	hold []byte // the beginning of a frame
+	greeting int // octets of the protocol header still to come
+	emit     func(frame []byte)
+	hold     []byte // the beginning of a frame
 }
 
 // protocolHeader is the length of the "AMQP0091" greeting that comes before any frame.
 const protocolHeader = 8
 
-func newFrameWriter(w io.Writer) frameWriter { return frameWriter{w: w, skip: protocolHeader} }
-
-func (f *frameWriter) Write(p []byte) (int, error) {
-	if len(f.hold) == 0 && f.skip >= len(p) { // the middle of a body
-		f.skip -= len(p)
-		return f.w.Write(p)
-	}
-	// What is written in one call goes out in one call: usually a whole publish, or an ack.
-	data := p
-	if len(f.hold) > 0 {
-		data = append(f.hold, p...)
-		f.hold = nil
-	}
-	out := make([]byte, 0, len(data))
-	for len(data) > 0 {
-		if f.skip > 0 {
-			n := min(f.skip, len(data))
-			out, data, f.skip = append(out, data[:n]...), data[n:], f.skip-n
-			continue
+func (f *frameWriter) write(p []byte) {
+	f.hold = append(f.hold, p...)
+	rest := f.hold
+	for len(rest) > 0 {
+		typ, total, ok := frameAt(rest)
+		if f.greeting > 0 {
+			typ, total, ok = 0, f.greeting, true
 		}
-		typ, total, ok := frameAt(data)
-		if ok && typ != typeHeader {
-			f.skip = total
-			continue
-		}
-		if !ok || len(data) < total {
-			f.hold = append([]byte(nil), data...)
+		if !ok || len(rest) < total {
 			break
 		}
-		at := len(out)
-		out = append(out, data[:total]...)
-		mendOutbound(out[at:])
-		data = data[total:]
-	}
-	if len(out) > 0 {
-		if n, err := f.w.Write(out); err != nil {
-			return min(n, len(p)), err
+		frame := rest[:total:total]
+		if f.greeting > 0 {
+			f.greeting = 0
+		} else if typ == typeHeader {
+			mendOutbound(frame)
 		}
+		f.emit(frame)
+		rest = rest[total:]
 	}
-	return len(p), nil
+	if len(rest) == 0 && cap(f.hold) > keptBuffer {
+		f.hold = nil
+	}
+	f.hold = append(f.hold[:0], rest...)
 }
 
 // Names of entries that mendInbound adds for message (message.go). AMQP names begin with a letter, $ or #.

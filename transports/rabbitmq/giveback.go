@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,25 +39,35 @@ func worn(d *amqp.Delivery) bool { return returnsOf(d) >= wornOut }
 // Return gives the message back without harm to it. See transports.Returner.
 func (r *receipt) Return(ctx context.Context) error {
 	return r.settle(ctx, func(ctx context.Context) error {
-		if r.link.lane.renewed(ctx, &r.raw) {
+		if r.link.lane.renewed(ctx, r) {
 			return r.ack(ctx)
 		}
-		return r.write(func() error { return r.link.ch.Nack(r.raw.DeliveryTag, false, true) })
+		return r.write(func() error { return r.link.line.reject(basicNack, r.tag, true) })
 	})
 }
 
-// giveBack returns what was fetched and not received to its queue.
-func (n *link) giveBack(d *amqp.Delivery) {
-	renewed := n.lane.renewed(n.lane.k.conn.life, d)
+// giveBack returns what was fetched and not received to its queue, the last first, so that the order stays.
+func (n *link) giveBack(rs []*receipt) {
+	if len(rs) == 0 {
+		return
+	}
+	renewed := make([]bool, len(rs))
+	for i, r := range rs {
+		r.delivery()
+		renewed[i] = n.lane.renewed(n.lane.k.conn.life, r)
+	}
 	if !n.begin() { // the channel is gone, and the broker has taken everything back
 		return
 	}
 	defer n.settling.Done()
-	if renewed {
-		_ = n.ch.Ack(d.DeliveryTag, false)
-	} else {
-		_ = n.ch.Nack(d.DeliveryTag, false, true)
+	for i, r := range slices.Backward(rs) {
+		if renewed[i] {
+			n.line.settle(basicAck, r.tag, 0)
+		} else {
+			n.line.settle(basicNack, r.tag, 2)
+		}
 	}
+	_ = n.line.flush() // if it is not written the broker takes it back with the channel
 }
 
 // fullFor is how long messages are just returned after one could not be sent back as new. They count meanwhile.
@@ -64,15 +75,15 @@ const fullFor = 60
 
 // renewed publishes a worn message to its queue as a new one, and reports whether the broker has it. One failure is
 // enough for a while: a broker that does not take one message is not asked for each of a window while the worker stops.
-func (l *lane) renewed(ctx context.Context, d *amqp.Delivery) bool {
+func (l *lane) renewed(ctx context.Context, r *receipt) bool {
 	most := wornOut
 	if l.limit > 0 {
 		most = min(most, max(1, l.limit-1))
 	}
-	if returnsOf(d) < most || time.Now().Unix()-l.full.Load() < fullFor {
+	if r.returns < most || time.Now().Unix()-l.full.Load() < fullFor {
 		return false
 	}
-	err := l.k.conn.resend(ctx, outgoing{key: l.queue.Name, mandatory: true}, d)
+	err := l.k.conn.resend(ctx, outgoing{key: l.queue.Name, mandatory: true}, r.message())
 	if err != nil {
 		l.full.Store(time.Now().Unix())
 	}

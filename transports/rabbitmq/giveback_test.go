@@ -58,8 +58,7 @@ func TestARefusedRenewalIsTriedAgain(t *testing.T) {
 	k := s.consume(c, 1, transports.Queue{Name: q})
 	worn := func() bool {
 		d := s.receive(k)
-		d.Receipt.(*receipt).raw.Headers = amqp.Table{deliveryCount: int64(wornOut)}
-		d.Receipt.(*receipt).raw.Redelivered = true
+		d.Receipt.(*receipt).returns = wornOut
 		if err := transports.Return(t.Context(), d.Receipt); err != nil {
 			t.Fatal(err)
 		}

@@ -25,12 +25,7 @@ type lane struct {
 	limit    int           // of its deliveries, as far as its arguments say; 0: unknown
 	full     atomic.Int64  // when a message could not be sent back as new, in Unix seconds; 0: never
 	trouble  trouble       // touched by run only
-}
-
-// A fetched delivery waits in its pump for Receive.
-type fetched struct {
-	delivery *transports.Delivery
-	receipt  *receipt
+	shut     bool          // nothing of it is received any more; guarded by consumer.mu
 }
 
 func newLane(k *consumer, q transports.Queue) *lane {
@@ -107,6 +102,13 @@ func (l *lane) attach() (*link, error) {
 
 // serve follows a channel until it is of no use. A nil error means the lane was stopped.
 func (l *lane) serve(n *link, returned func()) error {
+	waits := l.waits()
+	var tick <-chan time.Time
+	if waits > 0 {
+		t := time.NewTicker(max(waits/4, time.Millisecond))
+		defer t.Stop()
+		tick = t.C
+	}
 	for {
 		select {
 		case <-l.stop:
@@ -129,6 +131,9 @@ func (l *lane) serve(n *link, returned func()) error {
 				n.die()
 				return n.reason(err)
 			}
+			n.shrink(l.k.currentWindow())
+		case now := <-tick: // what nobody receives for too long comes again, as new to the broker's clock
+			n.giveBack(l.k.takeOld(n, now.Add(-waits)))
 		}
 	}
 }
@@ -139,9 +144,9 @@ func (l *lane) drain(n *link, returned func()) {
 		n.die()
 		return
 	}
-	n.pumps.Wait() // they give back what they have, as stop is closed
+	n.giveBack(l.k.takeBack(n, 0)) // the driver has answered: nothing more comes
 	returned()
-	for !n.idle() {
+	for n.unsettled() > 0 {
 		select {
 		case <-n.settled:
 		case <-l.k.conn.done:

@@ -2,7 +2,6 @@ package rabbitmq
 
 import (
 	"sync"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -14,9 +13,9 @@ type link struct {
 	ch      *amqp.Channel
 	closed  <-chan *amqp.Error // receives the channel's error, then is closed
 	cancels <-chan string
-	pumps   sync.WaitGroup
 	settled chan struct{} // capacity 1; a receipt was settled
-	gone    chan struct{} // closed by die
+	line    *line         // what goes past the driver; nil before the first adjust, written by lane.run only
+	waiting []*receipt    // fetched and not received, in order; guarded by consumer.mu
 
 	// touched by lane.run only
 	sizes []int // prefetch of each consumer
@@ -35,7 +34,7 @@ func newLink(l *lane) (*link, error) {
 		return nil, err
 	}
 	return &link{
-		lane: l, ch: ch, settled: make(chan struct{}, 1), gone: make(chan struct{}), held: map[*receipt]struct{}{},
+		lane: l, ch: ch, settled: make(chan struct{}, 1), held: map[*receipt]struct{}{},
 		closed:  ch.NotifyClose(make(chan *amqp.Error, 1)),
 		cancels: ch.NotifyCancel(make(chan string, maxConsumers)), // the driver's reader must never wait for us
 	}, nil
@@ -52,18 +51,25 @@ func (n *link) adjust(window int) error {
 	if add == 0 {
 		return nil
 	}
-	if err := n.ch.Qos(add, 0, false); err != nil {
+	if err := n.qos(add); err != nil {
 		return err
 	}
 	n.made++
 	name := tag(n.lane.k.conn.t.cfg.Name, n.lane.queue.Name, n.made)
-	deliveries, err := n.ch.Consume(n.lane.queue.Name, name, false, false, false, false, nil)
+	_, err := n.ch.Consume(n.lane.queue.Name, name, false, false, false, false, nil) // nothing comes that way: see deliver
 	if err != nil {
 		return err
 	}
 	n.sizes, n.tags = append(n.sizes, add), append(n.tags, name)
-	n.pumps.Go(func() { n.pump(deliveries) })
 	return nil
+}
+
+func (n *link) qos(prefetch int) error {
+	line, err := n.lane.k.conn.consuming.attach(basicQos, n, func() error { return n.ch.Qos(prefetch, 0, false) })
+	if n.line == nil && err == nil {
+		n.line = line
+	}
+	return err
 }
 
 func (n *link) cancelLast() error {
@@ -82,83 +88,26 @@ func (n *link) cancelAll() error {
 	return nil
 }
 
-// pump hands one consumer's deliveries to Receive until the driver closes deliveries: the consumer was
-// cancelled and all is handed over, or the channel is closed. What nobody receives for too long goes back to its queue.
-func (n *link) pump(deliveries <-chan amqp.Delivery) {
-	var waiting []fetched // at most the consumer's prefetch
-	var tick <-chan time.Time
-	waits := n.lane.waits()
-	if waits > 0 {
-		t := time.NewTicker(max(waits/4, time.Millisecond))
-		defer t.Stop()
-		tick = t.C
-	}
-	for deliveries != nil || len(waiting) > 0 {
-		select {
-		case <-n.lane.stop: // looked at first: after Close nothing more goes out
-			for _, f := range waiting {
-				n.giveBack(&f.receipt.raw)
-			}
-			if deliveries != nil {
-				for d := range deliveries {
-					n.giveBack(&d)
-				}
-			}
-			return
-		default:
-		}
-		var out chan fetched
-		var next fetched
-		if len(waiting) > 0 {
-			out, next = n.lane.k.out, waiting[0]
-		}
-		select {
-		case d, open := <-deliveries:
-			if !open {
-				deliveries = nil
-				continue
-			}
-			waiting = append(waiting, n.fetch(d))
-		case out <- next:
-			waiting[0] = fetched{}
-			waiting = waiting[1:]
-		case now := <-tick:
-			for len(waiting) > 0 && now.Sub(waiting[0].receipt.arrived) >= waits {
-				n.giveBack(&waiting[0].receipt.raw) // it comes again, as new to the broker's clock
-				waiting[0] = fetched{}
-				waiting = waiting[1:]
-			}
-		case <-n.lane.stop:
-		case <-n.lane.k.conn.done:
-			n.discard(deliveries)
-			return
-		case <-n.gone:
-			n.discard(deliveries)
-			return
-		}
-	}
+// deliver takes a delivery from the reader of the connection.
+func (n *link) deliver(d content, tag uint64, redelivered bool) {
+	n.lane.k.arrived(newReceipt(n, d, tag, redelivered))
 }
 
-// discard lets the driver's goroutine end: the channel is closed or about to be, and the broker has everything.
-func (n *link) discard(deliveries <-chan amqp.Delivery) {
-	if deliveries != nil {
-		for range deliveries { //nolint:revive // nothing is done with them
-		}
-	}
-}
+// returned is never called: nothing is published on this channel.
+func (n *link) returned(content, string) {}
 
-func (n *link) fetch(d amqp.Delivery) fetched {
-	out := deliveryOf(&d)
-	out.Queue = n.lane.queue.Name
-	if out.Count > 0 {
-		n.lane.counts.Store(true)
-	} else if n.lane.counts.Load() {
-		out.Count = 1
+// shrink gives back what the window has no room for any more, the newest first. A queue that counts what comes back gets it
+// only when there is more than a little of it.
+func (n *link) shrink(window int) {
+	fetched := 0
+	for _, size := range n.sizes {
+		fetched += size
 	}
-	out.Limit = n.lane.limit
-	r := newReceipt(n, d)
-	out.Receipt = r
-	return fetched{out, r}
+	room := max(window, fetched) // less would be sent again at once
+	if n.lane.counts.Load() {
+		room += max(1, room/4)
+	}
+	n.giveBack(n.lane.k.takeBack(n, max(0, room-n.unsettled())))
 }
 
 // hold makes a delivery ours; false when the channel has died.
@@ -172,10 +121,11 @@ func (n *link) hold(r *receipt) bool {
 	return true
 }
 
-func (n *link) idle() bool {
+// unsettled is how many deliveries were received and are not settled.
+func (n *link) unsettled() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return len(n.held) == 0
+	return len(n.held)
 }
 
 // begin allows one write that names a delivery tag; settling.Done ends it. The channel is not closed in
@@ -228,7 +178,7 @@ func (n *link) freed() {
 }
 
 // die gives the channel up: what is held is lost, what was fetched comes again. It returns when the
-// channel is closed and the pumps have ended.
+// channel is closed.
 func (n *link) die() {
 	n.mu.Lock()
 	n.dead = true
@@ -239,10 +189,9 @@ func (n *link) die() {
 		close(r.lost)
 	}
 	n.lane.k.release(len(held))
-	close(n.gone)
+	n.lane.k.takeBack(n, 0)
 	n.settling.Wait()
 	_ = n.ch.Close() // the broker returns what was not settled
-	n.pumps.Wait()
 }
 
 // reason is why the channel closed, as far as the broker said it, else err.

@@ -43,9 +43,70 @@ func deliveryOf(d *amqp.Delivery) *transports.Delivery {
 	return out
 }
 
+// received decodes what came past the driver. Receipt and Queue are the caller's. returns is returnsOf.
+func received(d *content, redelivered bool) (out *transports.Delivery, returns int) {
+	p := parcelOf(d.header)
+	out = &transports.Delivery{
+		Message:     protocol.Message{Properties: p.properties, Body: d.body, Exchange: d.exchange, RoutingKey: d.key},
+		Redelivered: redelivered,
+	}
+	if p.bad || d.malformed {
+		out.Malformed = errMalformedHeaders
+		return out, 0
+	}
+	if !p.hasTable {
+		return out, 0
+	}
+	r := textReading{rest: p.table}
+	headers := &protocol.Object{}
+	for len(r.rest) > 0 {
+		key := r.short()
+		v := r.field()
+		switch {
+		case r.bad:
+		case key == deliveryCount:
+			returns = returnsIn(v, redelivered)
+		case key == acquiredCount, key == movedCount:
+		default:
+			headers.Set(key, v)
+		}
+	}
+	out.Message.Headers = headers
+	if returns > 0 {
+		out.Count = returns + 1
+	}
+	return out, returns
+}
+
+// driverDelivery is d as the driver would have given it, for those who send it on.
+func driverDelivery(d *content, redelivered bool) *amqp.Delivery {
+	p := parcelOf(d.header)
+	q := p.properties
+	out := &amqp.Delivery{
+		ContentType: q.ContentType, ContentEncoding: q.ContentEncoding, CorrelationId: q.CorrelationID, ReplyTo: q.ReplyTo,
+		DeliveryMode: q.DeliveryMode, Expiration: q.Expiration, MessageId: q.MessageID, Timestamp: q.Timestamp, Type: q.Type,
+		UserId: q.UserID, AppId: q.AppID, Redelivered: redelivered, Exchange: d.exchange, RoutingKey: d.key, Body: d.body,
+	}
+	if q.Priority != nil {
+		out.Priority = uint8(*q.Priority)
+	}
+	switch {
+	case d.malformed:
+		out.Headers = amqp.Table{markMalformed: []byte(p.table)}
+	case p.hasTable:
+		r := textReading{rest: p.table}
+		out.Headers = r.table()
+	}
+	return out
+}
+
 // returnsOf is how often a quorum queue says that the message came back to it; 0 also where nobody counts.
 func returnsOf(d *amqp.Delivery) int {
-	if n, ok := valueOf(d.Headers[deliveryCount]).(int64); ok && d.Redelivered && n > 0 && n < 1<<31 {
+	return returnsIn(valueOf(d.Headers[deliveryCount]), d.Redelivered)
+}
+
+func returnsIn(count protocol.Value, redelivered bool) int {
+	if n, ok := count.(int64); ok && redelivered && n > 0 && n < 1<<31 {
 		return int(n)
 	}
 	return 0

@@ -64,7 +64,7 @@ func (r *receipt) Park(ctx context.Context, wait time.Duration) error {
 		if err != nil {
 			return err
 		}
-		message := republishing(&r.raw)
+		message := republishing(r.message())
 		message.Expiration = ""
 		for name := range message.Headers {
 			if name == "x-death" || strings.HasPrefix(name, "x-first-death-") || strings.HasPrefix(name, "x-last-death-") {

@@ -1,10 +1,15 @@
 package rabbitmq
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/stalkworker/stalk/transports"
 )
 
 // apply is what a link does with a plan.
@@ -87,4 +92,48 @@ func TestConsumerTags(t *testing.T) {
 	if len(long) != maxShort || !strings.HasSuffix(long, ".12") {
 		t.Errorf("%d bytes: %s", len(long), long)
 	}
+}
+
+// What nobody has received goes back when the window shrinks, to its old place, and what was received stays.
+func TestAWindowThatShrinksGivesBack(t *testing.T) {
+	s := startServer(t)
+	c, q := s.connect(), s.name()
+	s.declare(q, nil)
+	var bodies []string
+	for i := range 30 {
+		bodies = append(bodies, fmt.Sprintf("%02d", i))
+	}
+	s.publish(c, q, bodies...)
+	left := func(n int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d messages are left in the queue", n), func() bool {
+			var info amqp.Queue
+			s.must(func(ch *amqp.Channel) (err error) {
+				info, err = ch.QueueDeclarePassive(q, false, false, false, false, nil)
+				return err
+			})
+			return info.Messages == n
+		})
+	}
+	k := s.consume(c, 4, transports.Queue{Name: q})
+	left(26)
+	if err := k.SetWindow(t.Context(), 20); err != nil {
+		t.Fatal(err)
+	}
+	left(10)
+	held := []*transports.Delivery{s.receive(k), s.receive(k)}
+	if err := k.SetWindow(t.Context(), 4); err != nil {
+		t.Fatal(err)
+	}
+	left(26)
+	for i := range bodies {
+		if i >= len(held) {
+			held = append(held, s.receive(k))
+		}
+		if got := string(held[i].Message.Body); got != bodies[i] {
+			t.Fatalf("%q came where %q was", got, bodies[i])
+		}
+		s.ack(held[i])
+	}
+	left(0)
 }

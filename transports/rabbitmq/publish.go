@@ -65,6 +65,7 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 type publisher struct {
 	c    *conn
 	ac   *amqp.Connection
+	sock *socket // of ac
 	seed maphash.Seed
 
 	mu        sync.Mutex
@@ -83,9 +84,9 @@ const (
 	careful        // one at a time
 )
 
-func newPublisher(c *conn, ac *amqp.Connection) *publisher {
+func newPublisher(c *conn, ac *amqp.Connection, sock *socket) *publisher {
 	return &publisher{
-		c: c, ac: ac, seed: maphash.MakeSeed(),
+		c: c, ac: ac, sock: sock, seed: maphash.MakeSeed(),
 		raised: make(chan struct{}), flights: map[string]*flight{}, exchanges: map[string]bool{"": true}, parked: map[string]time.Time{},
 	}
 }
@@ -96,8 +97,7 @@ func (p *publisher) publish(ctx context.Context, o outgoing) error {
 		ctx, cancel = context.WithTimeout(ctx, publishTimeout)
 		defer cancel()
 	}
-	// The broker may have granted less than we asked for; a larger frame would cost the connection.
-	err := fits(o.message, min(cmp.Or(p.ac.Config.FrameSize, frameMax), frameMax))
+	err := fits(o.message, p.frame())
 	if err == nil {
 		err = p.prepare(ctx, o)
 	}
@@ -119,6 +119,9 @@ func (p *publisher) publish(ctx context.Context, o outgoing) error {
 	}
 	return mapped(what, err)
 }
+
+// frame is the size of a frame. The broker may have granted less than we asked for; a larger one would cost the connection.
+func (p *publisher) frame() int { return min(cmp.Or(p.ac.Config.FrameSize, frameMax), frameMax) }
 
 // prepare waits for the end of an alarm and makes what must exist.
 func (p *publisher) prepare(ctx context.Context, o outgoing) error {

@@ -14,12 +14,16 @@ import (
 // nil when the frame has been written to that channel while it was alive; there is no reply to wait for.
 type receipt struct {
 	link    *link
-	raw     amqp.Delivery
+	tag     uint64
+	what    content
+	again   bool // redelivered
+	returns int  // so often it came back, where the broker counts that
 	lost    chan struct{}
 	arrived time.Time
 	turn    chan struct{} // capacity 1: held by the call that is settling
 
-	settled bool // guarded by turn
+	settled bool           // guarded by turn
+	whole   *amqp.Delivery // guarded by turn; see message
 }
 
 var (
@@ -28,8 +32,34 @@ var (
 	_ transports.Parker   = (*receipt)(nil)
 )
 
-func newReceipt(n *link, d amqp.Delivery) *receipt {
-	return &receipt{link: n, raw: d, arrived: time.Now(), lost: make(chan struct{}), turn: make(chan struct{}, 1)}
+func newReceipt(n *link, d content, tag uint64, again bool) *receipt {
+	return &receipt{
+		link: n, what: d, tag: tag, again: again, arrived: time.Now(), lost: make(chan struct{}), turn: make(chan struct{}, 1),
+	}
+}
+
+// delivery decodes the delivery. It is called once, before anybody else has the receipt.
+func (r *receipt) delivery() *transports.Delivery {
+	l := r.link.lane
+	out, returns := received(&r.what, r.again)
+	r.returns = returns
+	out.Queue = l.queue.Name
+	if out.Count > 0 {
+		l.counts.Store(true)
+	} else if l.counts.Load() {
+		out.Count = 1
+	}
+	out.Limit = l.limit
+	out.Receipt = r
+	return out
+}
+
+// message is the message as the driver has it, to be sent on.
+func (r *receipt) message() *amqp.Delivery {
+	if r.whole == nil {
+		r.whole = driverDelivery(&r.what, r.again)
+	}
+	return r.whole
 }
 
 func (r *receipt) Lost() <-chan struct{} { return r.lost }
@@ -40,7 +70,7 @@ func (r *receipt) Ack(ctx context.Context) error {
 
 func (r *receipt) Reject(ctx context.Context, requeue bool) error {
 	return r.settle(ctx, func(context.Context) error {
-		return r.write(func() error { return r.link.ch.Reject(r.raw.DeliveryTag, requeue) })
+		return r.write(func() error { return r.link.line.reject(basicReject, r.tag, requeue) })
 	})
 }
 
@@ -58,7 +88,7 @@ func (r *receipt) Move(ctx context.Context, queue string) error {
 			q.Arguments = r.link.lane.quarantineArguments()
 			p.declare, p.bare = &q, true
 		}
-		if err := r.link.lane.k.conn.resend(ctx, p, &r.raw); err != nil {
+		if err := r.link.lane.k.conn.resend(ctx, p, r.message()); err != nil {
 			return err
 		}
 		return r.ack(ctx)
@@ -66,7 +96,7 @@ func (r *receipt) Move(ctx context.Context, queue string) error {
 }
 
 func (r *receipt) ack(context.Context) error {
-	return r.write(func() error { return r.link.ch.Ack(r.raw.DeliveryTag, false) })
+	return r.write(func() error { return r.link.line.ack(r.tag) })
 }
 
 // settle lets one call at a time do it, once.
@@ -94,7 +124,7 @@ func (r *receipt) write(frame func() error) error {
 		return r.whyLost()
 	}
 	defer r.link.settling.Done()
-	if err := frame(); err != nil { // not written whole: the broker cannot have acted on it
+	if err := frame(); err != nil { // the connection is broken, and comes back with what the broker has not acted on
 		r.link.putBack(r)
 		return r.whyLost()
 	}

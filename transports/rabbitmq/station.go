@@ -13,7 +13,7 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// maxInFlight bounds the unconfirmed messages of one channel, and so the returns the broker can send on it.
+// maxInFlight bounds the unconfirmed messages of one channel.
 const maxInFlight = 256
 
 // errRetired: take another channel; nothing was sent on this one.
@@ -26,11 +26,10 @@ var errRetired = errors.New("the channel is not used any more")
 type station struct {
 	p       *publisher
 	ch      *amqp.Channel
+	line    *line // what is published and confirmed goes past the driver
 	closed  <-chan *amqp.Error
-	returns <-chan amqp.Return // room for one return of each message in flight: the driver's reader never waits
-	slots   chan struct{}      // full: maxInFlight are unconfirmed
-	writing chan struct{}      // capacity 1: held while a message is written
-	retired chan struct{}      // closed: a confirm stayed out
+	slots   chan struct{} // full: maxInFlight are unconfirmed
+	retired chan struct{} // closed: a confirm stayed out
 
 	mu      sync.Mutex
 	old     bool // retired is closed
@@ -48,7 +47,7 @@ type likeness struct {
 // A mandatory message under way.
 type mandatory struct {
 	done     chan struct{}
-	returned *amqp.Return // guarded by station.mu
+	returned string // why the broker returned it; guarded by station.mu
 }
 
 func (p *publisher) openStation(inFlight int) (*station, error) {
@@ -57,12 +56,12 @@ func (p *publisher) openStation(inFlight int) (*station, error) {
 		return nil, err
 	}
 	s := &station{
-		p: p, ch: ch, slots: make(chan struct{}, inFlight), writing: make(chan struct{}, 1), retired: make(chan struct{}),
-		closed:  ch.NotifyClose(make(chan *amqp.Error, 1)),
-		returns: ch.NotifyReturn(make(chan amqp.Return, inFlight)),
-		alike:   map[likeness]*mandatory{},
+		p: p, ch: ch, slots: make(chan struct{}, inFlight), retired: make(chan struct{}),
+		closed: ch.NotifyClose(make(chan *amqp.Error, 1)),
+		alike:  map[likeness]*mandatory{},
 	}
-	if err := ch.Confirm(false); err != nil {
+	s.line, err = p.sock.attach(confirmSelect, s, func() error { return ch.Confirm(false) })
+	if err != nil {
 		return nil, errors.Join(err, ch.Close())
 	}
 	return s, nil
@@ -115,16 +114,20 @@ func (s *station) enter(ctx context.Context) error {
 // leave gives the slot back, or retires the channel for one that will not come back.
 func (s *station) leave(retire bool) {
 	if retire {
-		s.mu.Lock()
-		if !s.old {
-			s.old = true
-			close(s.retired)
-		}
-		s.mu.Unlock()
+		s.retire()
 	} else {
 		<-s.slots
 	}
 	s.out()
+}
+
+func (s *station) retire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.old {
+		s.old = true
+		close(s.retired)
+	}
 }
 
 // out counts a caller out; the last one to leave a retired channel has it closed.
@@ -148,20 +151,20 @@ func (s *station) exchange(ctx context.Context, o outgoing) error {
 		}
 		defer s.unclaim(like, m)
 	}
-	confirm, err := s.write(ctx, o)
+	f, err := s.write(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := s.await(ctx, confirm); err != nil {
+	if err := s.await(ctx, f); err != nil {
 		return err
 	}
-	if r := s.returnOf(m); r != nil {
-		return fmt.Errorf("%w: %d %s", errUnroutable, r.ReplyCode, r.ReplyText)
+	if why := s.returnOf(m); why != "" {
+		return fmt.Errorf("%w: %s", errUnroutable, why)
 	}
 	switch {
-	case confirm.Acked():
+	case f.acked:
 		return nil
-	case s.ch.IsClosed(): // the driver then nacks everything
+	case s.ch.IsClosed() || !s.line.alive():
 		return s.verdict()
 	}
 	return fmt.Errorf("%w: the broker nacked it", transports.ErrRefused)
@@ -171,21 +174,25 @@ func (s *station) exchange(ctx context.Context, o outgoing) error {
 var errAlarm = fmt.Errorf("%w: connection blocked before the confirm", transports.ErrBlocked)
 
 // await waits for a confirm: as long as ctx says, but publishTimeout at most once the broker has blocked us.
-func (s *station) await(ctx context.Context, confirm *amqp.DeferredConfirmation) error {
+func (s *station) await(ctx context.Context, f *posted) error {
 	select {
-	case <-confirm.Done():
+	case <-f.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.p.c.done:
+		return s.p.c.lost()
 	case <-s.p.blocking():
 	}
 	t := time.NewTimer(publishTimeout)
 	defer t.Stop()
 	select {
-	case <-confirm.Done():
+	case <-f.done:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-s.p.c.done:
+		return s.p.c.lost()
 	case <-t.C:
 		return errAlarm
 	}
@@ -206,25 +213,19 @@ func (s *station) verdict() error {
 	return amqp.ErrClosed
 }
 
-// write sends the frames. The driver writes without a context; a socket that does not take them is given up after writeTimeout.
-func (s *station) write(ctx context.Context, o outgoing) (*amqp.DeferredConfirmation, error) {
-	select {
-	case s.writing <- struct{}{}:
-	case <-ctx.Done():
+// write puts the message among what is written next. It waits for a socket that does not take more.
+func (s *station) write(ctx context.Context, o outgoing) (*posted, error) {
+	f, err := s.line.publish(ctx.Done(), &o, s.p.frame())
+	switch {
+	case err == nil:
+		return f, nil
+	case ctx.Err() != nil:
 		return nil, ctx.Err()
+	case s.p.c.lost() != nil:
+		return nil, s.p.c.lost()
 	}
-	defer func() { <-s.writing }()
-	confirm, err := s.ch.PublishWithDeferredConfirm(o.exchange, o.key, o.mandatory, false, o.message)
-	if err != nil {
-		if lost := s.p.c.lost(); lost != nil {
-			return nil, lost
-		}
-		if s.ch.IsClosed() { // by somebody else: nothing was sent
-			return nil, errRetired
-		}
-		return nil, fmt.Errorf("%w: %v", transports.ErrRefused, err)
-	}
-	return confirm, nil
+	s.retire() // the channel is closed, by somebody else: nothing was sent
+	return nil, errRetired
 }
 
 func (s *station) likeness(o outgoing) likeness {
@@ -261,26 +262,26 @@ func (s *station) unclaim(like likeness, m *mandatory) {
 	close(m.done)
 }
 
-// returnOf collects the returns that have come and says whether m is among them. As a return comes
-// before its confirm, one for m is there, or in another caller's hands under mu, when m's confirm is.
-func (s *station) returnOf(m *mandatory) *amqp.Return {
+// deliver is never called: nothing is consumed on this channel.
+func (s *station) deliver(content, uint64, bool) {}
+
+// returned takes a message that the broker returns. It comes before its confirm.
+func (s *station) returned(d content, reply string) {
+	q := parcelOf(d.header).properties
+	like := likeness{d.exchange, d.key, q.CorrelationID, q.MessageID, len(d.body), maphash.Bytes(s.p.seed, d.body)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.alike[like]; m != nil {
+		m.returned = reply
+	}
+}
+
+// returnOf is why m was returned; "" when it was not. Its confirm has come.
+func (s *station) returnOf(m *mandatory) string {
 	if m == nil {
-		return nil
+		return ""
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		select {
-		case r, open := <-s.returns:
-			if !open {
-				return m.returned
-			}
-			like := likeness{r.Exchange, r.RoutingKey, r.CorrelationId, r.MessageId, len(r.Body), maphash.Bytes(s.p.seed, r.Body)}
-			if other := s.alike[like]; other != nil {
-				other.returned = &r
-			}
-		default:
-			return m.returned
-		}
-	}
+	return m.returned
 }
