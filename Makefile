@@ -41,11 +41,11 @@ cluster: .build/testservers
 	@scripts/setup.sh
 	STALK_CLUSTER=1 INTEROP=required .build/testservers -- $(GO) test -race -timeout 15m -v -run TestAClusterLosesItsNodes $(TEST_FLAGS) ./interop_test
 
-## matrix: drivers, interop, soak and conformance on other RabbitMQs, Redis 8 and Valkey (VERSIONS="rabbitmq-4.0 redis-8" PARTS="interop")
+## matrix: drivers, interop, soak and conformance on other RabbitMQs, Redis 8 and Valkey (VERSIONS="rabbitmq-4.0 redis-8" PARTS="interop" TASKS= KILLS=)
 .PHONY: matrix
 matrix: .build/testservers
 	@scripts/setup.sh
-	@PARTS="$(PARTS)" TEST_FLAGS="$(TEST_FLAGS)" $(PYTHON) scripts/matrix.py $(VERSIONS)
+	@PARTS="$(PARTS)" TEST_FLAGS="$(TEST_FLAGS)" TASKS="$(TASKS)" KILLS="$(KILLS)" $(PYTHON) scripts/matrix.py $(VERSIONS)
 
 ## unit: what runs without servers and Python
 .PHONY: unit

@@ -57,7 +57,7 @@ func TestNothingIsLostWhenWorkersAreKilled(t *testing.T) {
 	}
 }
 
-// TestSoak is the long form: SOAK=1, BROKER=redis|amqp|rpc, TASKS, KILLS, PYTHON_KILLS, SEED, CELERY=1.
+// TestSoak is the long form: SOAK=1, BROKER="redis amqp rpc", TASKS, KILLS, PYTHON_KILLS, SEED, CELERY=1.
 func TestSoak(t *testing.T) {
 	if os.Getenv("SOAK") == "" {
 		t.Skip("the long form: make soak")
@@ -95,7 +95,9 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	if only := os.Getenv("BROKER"); only != "" {
-		all = slices.DeleteFunc(all, func(s *soak) bool { return !strings.Contains(s.Name, only) })
+		all = slices.DeleteFunc(all, func(s *soak) bool {
+			return !slices.ContainsFunc(strings.Fields(only), func(o string) bool { return strings.Contains(s.Name, o) })
+		})
 	}
 	if only := os.Getenv("POINTS"); only != "" {
 		for _, s := range all {

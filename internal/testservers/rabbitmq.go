@@ -32,6 +32,8 @@ type RabbitMQOptions struct {
 	// TLS is shown on a second port, Server.TLSAddr; ClientCA, when given, is whose certificates are demanded there.
 	TLS      *Certificate
 	ClientCA string
+	// Settings are more lines of rabbitmq.conf.
+	Settings []string
 
 	// Of a node of a cluster.
 	mapper int    // port of the port mapper, which is not the node's; 0: it has its own
@@ -144,7 +146,7 @@ func rabbitEnvironment(dir string, ports []int, o RabbitMQOptions) ([]string, er
 		filepath.Join(dir, "enabled_plugins"): "[].\n",
 		// A small disk is no reason to stop a test broker from taking messages.
 		config: "disk_free_limit.absolute = 20MB\nvm_memory_high_watermark.absolute = 1GB\n" +
-			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n" + o.tls(ports[3]) + o.joining(),
+			"load_definitions = " + filepath.Join(dir, "definitions.json") + "\n" + o.tls(ports[3]) + o.joining() + strings.Join(append(o.Settings, ""), "\n"),
 		filepath.Join(dir, "definitions.json"): definitions,
 	}
 	if o.cookie != "" {

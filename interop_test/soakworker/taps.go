@@ -185,6 +185,7 @@ type keeper struct {
 }
 
 type redisStore interface {
+	resultbackend.Checker
 	resultbackend.Loader
 	resultbackend.Waiter
 	resultbackend.Forgetter

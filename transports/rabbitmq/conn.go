@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -77,8 +78,18 @@ func (c *conn) watch(closed <-chan *amqp.Error) {
 	if !ok {
 		cause = amqp.ErrClosed
 	}
+	if strings.Contains(cause.Reason, featureShared) {
+		c.t.noShared.Store(true)
+		c.finish(fmt.Errorf("%w; from now on mailboxes are exclusive, as with control_queue_exclusive: true, and other queues that are "+
+			"neither durable nor exclusive are not made", mapConnectionLoss(cause)))
+		return
+	}
 	c.finish(mapConnectionLoss(cause))
 }
+
+// featureShared is RabbitMQ's name for queues that are neither durable nor exclusive. From 4.0 on its owner may forbid
+// them; whoever declares one then loses the whole connection.
+const featureShared = "transient_nonexcl_queues"
 
 func mapConnectionLoss(cause *amqp.Error) error {
 	return fmt.Errorf("rabbitmq: %w: %v", transports.ErrDisconnected, cause)

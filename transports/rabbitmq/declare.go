@@ -23,15 +23,15 @@ func queueExists(ac *amqp.Connection, name string) error {
 }
 
 // createQueue declares exchange, queue and binding, in this order, as Celery does.
-func createQueue(ac *amqp.Connection, q transports.Queue) error {
+func (t *Transport) createQueue(ac *amqp.Connection, q transports.Queue) error {
 	if q.Unbound {
-		return makeQueue(ac, q)
+		return t.makeQueue(ac, q)
 	}
 	exchange := cmp.Or(q.Exchange, q.Name)
 	if err := ensureExchange(ac, exchange, cmp.Or(q.Type, "direct"), true); err != nil {
 		return err
 	}
-	if err := makeQueue(ac, q); err != nil {
+	if err := t.makeQueue(ac, q); err != nil {
 		return err
 	}
 	return scratch(ac, func(ch *amqp.Channel) error {
@@ -40,7 +40,11 @@ func createQueue(ac *amqp.Connection, q transports.Queue) error {
 }
 
 // makeQueue declares the queue alone.
-func makeQueue(ac *amqp.Connection, q transports.Queue) error {
+func (t *Transport) makeQueue(ac *amqp.Connection, q transports.Queue) error {
+	if q.Transient && !q.Exclusive && t.noShared.Load() { // to ask again would end the connection again
+		return fmt.Errorf("%w: queue %q is to be neither durable nor exclusive, which this RabbitMQ does not permit (%s): make it durable",
+			transports.ErrRefused, q.Name, featureShared)
+	}
 	arguments, err := tableOf(q.Arguments)
 	if err != nil {
 		return fmt.Errorf("%w: arguments of queue %q: %v", transports.ErrRefused, q.Name, err)

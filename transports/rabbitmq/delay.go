@@ -126,7 +126,7 @@ func (c *conn) prepareDelay(queues []transports.Queue) error {
 		err := errors.Join(checkQueue(q))
 		if err == nil && q.Create {
 			if err = queueExists(c.consumes, q.Name); code(err) == amqp.NotFound {
-				err = createQueue(c.consumes, q)
+				err = c.t.createQueue(c.consumes, q)
 			}
 		}
 		if err == nil {

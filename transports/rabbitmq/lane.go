@@ -84,7 +84,7 @@ func (l *lane) attach() (*link, error) {
 	ac := l.k.conn.consumes
 	err := queueExists(ac, l.queue.Name)
 	if code(err) == amqp.NotFound && l.queue.Create {
-		err = createQueue(ac, l.queue)
+		err = l.k.conn.t.createQueue(ac, l.queue)
 	}
 	if err != nil {
 		return nil, err

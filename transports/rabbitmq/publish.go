@@ -148,9 +148,9 @@ func (p *publisher) prepare(ctx context.Context, o outgoing) error {
 		case code(err) != amqp.NotFound:
 			return err
 		case o.bare:
-			return makeQueue(p.ac, *o.declare)
+			return p.c.t.makeQueue(p.ac, *o.declare)
 		}
-		return createQueue(p.ac, *o.declare)
+		return p.c.t.createQueue(p.ac, *o.declare)
 	})
 }
 

@@ -108,7 +108,7 @@ func (s *subscription) attach() (*amqp.Channel, <-chan amqp.Delivery, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	queue, err := ch.QueueDeclare(s.f.Queue, false, true, s.f.Exclusive, false, arguments)
+	queue, err := ch.QueueDeclare(s.f.Queue, false, true, s.f.Exclusive || s.c.t.noShared.Load(), false, arguments)
 	if err == nil {
 		err = ch.QueueBind(queue.Name, s.f.RoutingKey, s.f.Exchange, false, nil)
 	}

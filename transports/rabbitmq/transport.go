@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/stalkworker/stalk/transports"
@@ -63,6 +64,8 @@ type Transport struct {
 	cfg       Config
 	addresses []address
 	tls       *tls.Config // nil: none configured
+
+	noShared atomic.Bool // the broker was seen to forbid queues that are neither durable nor exclusive
 
 	mu      sync.Mutex
 	next    int     // index of the address for the next Connect
