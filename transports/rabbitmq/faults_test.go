@@ -130,7 +130,7 @@ func consumerTimeout(t *testing.T, n node, s *server) {
 	var heard recorder
 	c := s.connect(timeout(-1), func(cfg *Config) { cfg.Notify = heard.notify })
 	q, other := s.name(), s.name()
-	s.declare(q, nil)
+	s.declare(q, amqp.Table{queueType: "quorum"}) // from 4.3 on no other kind minds
 	s.declare(other, nil)
 	k := s.consume(c, 5, transports.Queue{Name: q}, transports.Queue{Name: other})
 	s.publish(c, q, "long")
@@ -138,7 +138,7 @@ func consumerTimeout(t *testing.T, n node, s *server) {
 	if by := d.Receipt.(transports.Parker).BeginBy(); !by.IsZero() {
 		t.Errorf("without a limit it is to be begun by %v", by)
 	}
-	for lost := false; !lost; { // the other queue goes on, each of its deliveries for less than the limit
+	for lost, deadline := false, time.Now().Add(2*time.Minute); !lost; { // the other queue goes on, each of its deliveries for less than the limit
 		s.publish(c, other, "short")
 		safe := s.receive(k)
 		if safe.Queue != other { // the copy of the long one
@@ -153,6 +153,9 @@ func consumerTimeout(t *testing.T, n node, s *server) {
 		case <-d.Receipt.Lost():
 			lost = true
 		case <-time.After(50 * time.Millisecond):
+			if time.Now().After(deadline) {
+				t.Fatal("the broker does not mind how old a delivery is")
+			}
 		}
 	}
 	if err := d.Receipt.Ack(t.Context()); !errors.Is(err, transports.ErrLost) || errors.Is(err, transports.ErrDisconnected) {
