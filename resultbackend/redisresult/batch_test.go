@@ -63,3 +63,18 @@ func TestBatches(t *testing.T) {
 		t.Logf("%d commands", commands.Load())
 	})
 }
+
+// What the server has against one record is told to that one alone.
+func TestARefusedRecordFailsAlone(t *testing.T) {
+	servers(t, func(t *testing.T, url string) {
+		b, _, _ := open(t, url, redisresult.Config{})
+		ids := []string{"a", "b", "c"}
+		errs := b.StoreTogether(ids, []int64{20, -1, 0})
+		for i, id := range ids {
+			_, err := b.Load(t.Context(), id)
+			if refused := id == "b"; refused != (errs[i] != nil) || refused != errors.Is(err, resultbackend.ErrNotFound) {
+				t.Errorf("%s: stored with %v, loaded with %v", id, errs[i], err)
+			}
+		}
+	})
+}

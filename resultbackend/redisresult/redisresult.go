@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/stalkworker/stalk/internal/batch"
 	"github.com/stalkworker/stalk/internal/redisopt"
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/resultbackend"
@@ -44,7 +45,7 @@ type Config struct {
 // A Backend is the store. It is safe for concurrent use; New makes one.
 type Backend struct {
 	client   *redis.Client
-	batch    batcher
+	batch    *batch.Batcher[*call]
 	address  string
 	warnings []string
 	prefix   string // of every record
@@ -112,7 +113,6 @@ func New(cfg Config) (*Backend, error) {
 	client := opts.Client(0, redisopt.Tune{})
 	b := &Backend{
 		client:   client,
-		batch:    batcher{client: client},
 		address:  opts.String(),
 		warnings: opts.Warnings,
 		prefix:   prefix + "celery-task-meta-",
@@ -130,6 +130,7 @@ func New(cfg Config) (*Backend, error) {
 		joinTimeout:  join,
 		claimLife:    max(5*time.Second, (2 * join).Truncate(time.Second)),
 	}
+	b.batch = b.batcher()
 	b.waits = newListener(client, b.decode)
 	return b, nil
 }

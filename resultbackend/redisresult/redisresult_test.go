@@ -326,7 +326,7 @@ func TestChangedMeanwhile(t *testing.T) {
 				if err := b.Store(t.Context(), record("first", protocol.Started)); err != nil { // the script is known after it
 					t.Fatalf("Store: %v", err)
 				}
-				b.AfterFirst("", other)
+				b.AfterFirst("evalsha", other)
 			}
 			client.Set(t.Context(), key+"t", `{"status":"STARTED","result":"unusual, so it is read here"}`, 0)
 			if err := b.Store(t.Context(), record("t", protocol.Failure)); err != nil {

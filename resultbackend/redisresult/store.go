@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -16,41 +15,63 @@ import (
 // rounds bounds how often one Store reads a record that others keep changing under it.
 const rounds = 20
 
-// store decides and writes in one step.
+// store decides and writes in one step, for each of many records.
 //
-//	KEYS  the record
-//	ARGV  1 the new document   2 seconds to live, 0 for ever
-//	      3 "any" or "over": whether only the states of 4 may be replaced
-//	      4 these states, each between line feeds; PENDING is no record
-//	      5 a record that the client has read and lets us replace (absent at the first call)
+//	KEYS  the records
+//	ARGV  of each record in turn:
+//	      1 the new document   2 seconds to live, 0 for ever
+//	      3 "" for any, or the states that may be replaced, each between line feeds; PENDING is no record
+//	      4 "=" and a record that the client has read and lets us replace, or "" (at the first call)
 //
 // What is no string is no record: like one that cannot be read it is replaced, but not by what asks for certain states.
 //
-// It returns 1 when it stored, 0 when the old record must stay, or the old record when the client has
-// to read it. Status comes first in every document that Celery or we write as plain JSON, so usually the
-// first bytes say enough. Lua's own JSON reader is of no use here: it refuses NaN, which Python writes.
+// It answers of each record 1 when it stored, 0 when the old record must stay, the old record when the client has
+// to read it, or in an array the text of an error, which is that record's alone. Status comes first in every document that
+// Celery or we write as plain JSON, so usually the first bytes say enough. Lua's own JSON reader is of no use here: it
+// refuses NaN, which Python writes.
 var store = redis.NewScript(`
-local old = redis.pcall('GET', KEYS[1])
-local ok
-if type(old) == 'table' then
-  ok = ARGV[3] == 'any'
-elseif not old then
-  ok = ARGV[3] == 'any' or string.find(ARGV[4], '\nPENDING\n', 1, true)
-elseif ARGV[5] and old == ARGV[5] then
-  ok = true
-else
-  local state = string.match(old, '^{"status": "([^"\\\n]+)", "result": ')
-  if not state then return old end
-  ok = state ~= 'SUCCESS' and (ARGV[3] == 'any' or string.find(ARGV[4], '\n' .. state .. '\n', 1, true))
+local function set(key, doc, ttl, new)
+  if ttl == '0' then
+    if new then return redis.pcall('SET', key, doc, 'NX') end
+    return redis.pcall('SET', key, doc)
+  end
+  if new then return redis.pcall('SET', key, doc, 'EX', ttl, 'NX') end
+  return redis.pcall('SETEX', key, ttl, doc)
 end
-if not ok then return 0 end
-if ARGV[2] == '0' then
-  redis.call('SET', KEYS[1], ARGV[1])
-else
-  redis.call('SETEX', KEYS[1], ARGV[2], ARGV[1])
+local function one(key, doc, ttl, over, read)
+  local any = over == ''
+  local r
+  if any then
+    r = set(key, doc, ttl, true)
+    if r and r.err then return {r.err} end
+  end
+  if not r then
+    local old = redis.pcall('GET', key)
+    local ok
+    if type(old) == 'table' then
+      ok = any
+    elseif not old then
+      ok = any or string.find(over, '\nPENDING\n', 1, true)
+    elseif read ~= '' and '=' .. old == read then
+      ok = true
+    else
+      local state = string.match(old, '^{"status": "([^"\\\n]+)", "result": ')
+      if not state then return old end
+      ok = state ~= 'SUCCESS' and (any or string.find(over, '\n' .. state .. '\n', 1, true))
+    end
+    if not ok then return 0 end
+    r = set(key, doc, ttl)
+    if r.err then return {r.err} end
+  end
+  r = redis.pcall('PUBLISH', key, doc)
+  if type(r) == 'table' then return {r.err} end
+  return 1
 end
-redis.call('PUBLISH', KEYS[1], ARGV[1])
-return 1
+local out = {}
+for i, key in ipairs(KEYS) do
+  out[i] = one(key, ARGV[4 * i - 3], ARGV[4 * i - 2], ARGV[4 * i - 1], ARGV[4 * i])
+end
+return out
 `)
 
 // Store writes the record and tells whoever waits for it.
@@ -97,31 +118,31 @@ type write struct {
 
 // scripted stores by the script, usually in one round trip.
 func (b *Backend) scripted(ctx context.Context, w write) error {
-	mode, states := "any", ""
+	c := &call{key: w.key, doc: w.doc, ttl: w.ttl}
 	if w.Over != nil {
-		mode = "over"
 		var s strings.Builder
 		s.WriteByte('\n')
 		for _, state := range w.Over {
 			s.WriteString(string(state))
 			s.WriteByte('\n')
 		}
-		states = s.String()
+		c.over = s.String()
 	}
-	args := []any{w.doc, w.ttl, mode, states}
 	for range rounds {
-		answer, err := b.batch.run(ctx, w.key, len(w.doc), args)
-		if err != nil {
+		if err := b.batch.Do(ctx, c); err != nil {
 			return b.refused(ctx, err)
 		}
-		old, unread := answer.(string)
+		if c.err != nil {
+			return b.refused(ctx, c.err)
+		}
+		old, unread := c.answer.(string)
 		if !unread {
 			return nil // stored, or rightly not
 		}
 		if !b.allows(w.Record, []byte(old)) {
 			return nil
 		}
-		args = append(slices.Clone(args[:4]), old)
+		c.read = "=" + old
 	}
 	return fmt.Errorf("redisresult: the record of task %q changes too often: %w", w.Result.TaskID, resultbackend.ErrUnavailable)
 }

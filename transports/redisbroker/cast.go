@@ -55,13 +55,13 @@ func (k *consumer) relay(s *subscription, queue string) {
 		if err != nil {
 			return
 		}
-		l := &lease{t: k.c.t, queue: queue, raw: h.raw, free: true, gone: make(chan struct{}), owner: k.c, consumer: k}
+		l := &lease{t: k.c.t, queue: queue, raw: h.raw, free: true, owner: k.c, consumer: k}
 		d := &transports.Delivery{Message: h.m, Queue: queue, Receipt: l}
 		k.c.t.mu.Lock()
 		over := k.over() != nil
-		room := len(k.buffer) < broadcastBuffer
+		room := k.buffer.len() < broadcastBuffer
 		if !over && room {
-			k.buffer = append(k.buffer, delivery{d, l})
+			k.buffer.push(delivery{d, l})
 		}
 		k.c.t.mu.Unlock()
 		switch {

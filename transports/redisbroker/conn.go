@@ -145,7 +145,7 @@ func (c *conn) fail(why error) {
 		}
 	}
 	for k := range c.consumers {
-		k.buffer = nil
+		k.buffer = buffer{}
 	}
 	c.t.mu.Unlock()
 	c.hangUp()

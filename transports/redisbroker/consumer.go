@@ -16,7 +16,8 @@ var errConsumerClosed = errors.New("redisbroker: consumer closed")
 // broadcastBuffer bounds broadcasts that wait for Receive; further ones are dropped with a warning.
 const broadcastBuffer = 1024
 
-// A consumer takes only while Receive waits for something. A message that arrives after its Receive was
+// A consumer takes while Receive waits for something, and once ahead when Receive leaves it with few: the next messages
+// come while those before are worked on. So nothing is taken while nobody receives. What arrives after its Receive was
 // cancelled stays in buffer for the next one.
 type consumer struct {
 	c        *conn
@@ -31,8 +32,10 @@ type consumer struct {
 	cycle    []string           // their names, in the order of the next take
 	window   int
 	held     int // taken and unsettled, buffer included
-	buffer   []delivery
+	buffer   buffer
 	waiting  bool // a Receive wants one
+	ahead    bool // a take is wanted though none waits
+	dry      bool // the last take ahead found nothing; the next is that of a Receive that waits
 	closed   bool
 	inflight map[string]bool // lists a BLMOVE waits on
 	woken    bool            // one of them saw a message
@@ -114,11 +117,15 @@ func (k *consumer) next() (*transports.Delivery, error) {
 	if k.closed {
 		return nil, errConsumerClosed
 	}
-	if len(k.buffer) > 0 {
-		first := k.buffer[0]
-		k.buffer = slices.Delete(k.buffer, 0, 1)
+	if k.buffer.len() > 0 {
+		first := k.buffer.pop()
 		first.l.state = delivered
 		k.waiting = false
+		some := max(min(k.window, takeMost)/4, 1)
+		if !k.ahead && !k.dry && k.buffer.len() <= some && k.window-k.held >= some {
+			k.ahead, k.dry = true, true
+			signal(k.wake)
+		}
 		return first.d, nil
 	}
 	k.waiting = true
@@ -130,14 +137,36 @@ func (k *consumer) SetWindow(_ context.Context, n int) error {
 	if n < 1 {
 		return fmt.Errorf("redisbroker: window is %d, want 1 or more", n)
 	}
+	if err := k.c.enter(); err != nil {
+		return err
+	}
+	defer k.c.ops.Done()
 	k.c.t.mu.Lock()
-	defer k.c.t.mu.Unlock()
 	if err := k.over(); err != nil {
+		k.c.t.mu.Unlock()
 		return err
 	}
 	k.window = n
+	back := k.excess()
 	signal(k.wake)
-	return nil
+	k.c.t.mu.Unlock()
+	return k.c.giveBack(back)
+}
+
+// excess takes out of the buffer what is held past the window, the newest first: what waits here for its turn others may
+// have. Called with t.mu held.
+func (k *consumer) excess() []*lease {
+	n := k.held - k.window
+	if n <= 0 {
+		return nil
+	}
+	return k.buffer.remove(func(l *lease) bool {
+		if l.free || n <= 0 {
+			return false
+		}
+		n--
+		return true
+	})
 }
 
 // over is why the consumer takes no more. Called with t.mu held.
@@ -194,29 +223,10 @@ func (k *consumer) SetQueues(ctx context.Context, queues []transports.Queue) err
 	if t.set.strategy == "sorted" {
 		slices.Sort(k.cycle)
 	}
-	back := k.takeBuffered(func(l *lease) bool { return !slices.Contains(names, l.queue) })
+	back := k.buffer.remove(func(l *lease) bool { return !slices.Contains(names, l.queue) })
 	signal(k.wake)
 	t.mu.Unlock()
 	return k.c.giveBack(back)
-}
-
-// takeBuffered removes what which accepts from the buffer, newest first. Called with t.mu held.
-func (k *consumer) takeBuffered(which func(*lease) bool) []*lease {
-	var out []*lease
-	k.buffer = slices.DeleteFunc(k.buffer, func(b delivery) bool {
-		if which(b.l) {
-			out = append(out, b.l)
-			return true
-		}
-		return false
-	})
-	slices.Reverse(out)
-	return out
-}
-
-// unbuffer forgets a lease that was lost before anybody received it. Called with t.mu held.
-func (k *consumer) unbuffer(l *lease) {
-	k.buffer = slices.DeleteFunc(k.buffer, func(b delivery) bool { return b.l == l })
 }
 
 func (k *consumer) bindings() []transports.Queue {
@@ -244,7 +254,7 @@ func (k *consumer) Close() error {
 	k.halt()
 	k.c.t.mu.Lock()
 	delete(k.c.consumers, k)
-	back := k.takeBuffered(func(*lease) bool { return true })
+	back := k.buffer.remove(func(*lease) bool { return true })
 	casts := k.casts
 	k.casts = nil
 	k.c.t.mu.Unlock()
@@ -281,7 +291,7 @@ func (k *consumer) run() {
 		case n > 0:
 			idle = idleness{}
 			signal(k.ready)
-		default:
+		case k.isWaitedFor():
 			k.wait(&idle)
 		}
 		if !since.IsZero() {
@@ -289,6 +299,12 @@ func (k *consumer) run() {
 			since, told = time.Time{}, time.Time{}
 		}
 	}
+}
+
+func (k *consumer) isWaitedFor() bool {
+	k.c.t.mu.Lock()
+	defer k.c.t.mu.Unlock()
+	return k.waiting
 }
 
 // tellAgain is how often a refusal that lasts is told of.
@@ -299,7 +315,7 @@ func (k *consumer) idleUntilWanted() bool {
 	for {
 		k.c.t.mu.Lock()
 		over := k.over() != nil
-		wanted := k.waiting && len(k.buffer) == 0 && k.held < k.window && len(k.cycle) > 0
+		wanted := (k.ahead || k.waiting && k.buffer.len() == 0) && k.held < k.window && len(k.cycle) > 0
 		k.c.t.mu.Unlock()
 		switch {
 		case over:

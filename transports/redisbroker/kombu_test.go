@@ -61,7 +61,7 @@ func (r *rig) python(script string) []string {
 }
 
 func (r *rig) run(script string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(r.ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Getenv("STALK_PYTHON"), "-c", prelude+script, r.url, r.prefix)
 	var out, errs bytes.Buffer

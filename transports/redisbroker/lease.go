@@ -29,15 +29,15 @@ type lease struct {
 	field    string
 	queue    string
 	raw      []byte // the list element, byte for byte
-	value    string // what the stash holds for field
+	value    string // what the stash holds for field; "": the element as it is, see stashed
 	priority int
 	bad      bool // Python workers fail on it: never goes back to its queue
 	free     bool // a broadcast: nothing is stashed
 	seq      uint64
-	gone     chan struct{} // closed when lost
 
 	// guarded by t.mu
-	owner     *conn // nil: its connection broke
+	gone      chan struct{} // closed when lost; nil: nobody has asked for it
+	owner     *conn         // nil: its connection broke
 	consumer  *consumer
 	state     leaseState
 	uncertain bool // a settling may have happened
@@ -52,7 +52,7 @@ func (l *lease) finish(s leaseState) {
 	}
 	l.state = s
 	delete(l.t.leases, l)
-	if s == lost {
+	if s == lost && l.gone != nil {
 		close(l.gone)
 	}
 	if k := l.consumer; k != nil && !l.free {
@@ -61,6 +61,14 @@ func (l *lease) finish(s leaseState) {
 			signal(k.wake)
 		}
 	}
+}
+
+// stashed is what the stash holds.
+func (l *lease) stashed() string {
+	if l.value != "" {
+		return l.value
+	}
+	return stashValue(l.raw, l.queue)
 }
 
 // leasesOf are the connection's unsettled leases that which accepts (nil: all), newest first.
@@ -95,7 +103,7 @@ func (c *conn) renew(ctx context.Context, held []*lease) error {
 			// One that is being settled right now is absent because of that; its settling tells.
 			if !there[i] && (l.state == fetched || l.state == delivered) {
 				if k := l.consumer; k != nil {
-					k.unbuffer(l)
+					k.buffer.remove(func(o *lease) bool { return o == l }) // lost before anybody received it
 				}
 				l.finish(lost)
 				lostNow++
@@ -161,7 +169,7 @@ func (c *conn) lookForClaims(ctx context.Context) error {
 func (c *conn) resolve(ctx context.Context, cl claim) error {
 	fields := make([]string, cl.want)
 	for i := range fields {
-		fields[i] = fmt.Sprintf("%s%d", cl.base, i+1)
+		fields[i] = fieldOf(cl.base, i+1)
 	}
 	values, err := c.main.HMGet(ctx, c.t.set.key(c.t.set.unacked), fields...).Result()
 	if err != nil {
@@ -178,7 +186,7 @@ func (c *conn) resolve(ctx context.Context, cl claim) error {
 			c.t.warning("an unread delivery is not readable; it stays in the stash", "field", fields[i], "err", err)
 			continue
 		}
-		l := &lease{t: c.t, field: fields[i], queue: queue, raw: raw, value: value, state: fetched, owner: c, gone: make(chan struct{})}
+		l := &lease{t: c.t, field: fields[i], queue: queue, raw: raw, value: value, state: fetched, owner: c}
 		l.priority = priorityOf(raw)
 		if err := c.returnOne(ctx, l, false); err != nil {
 			return err
@@ -237,7 +245,7 @@ func (c *conn) returnOne(ctx context.Context, l *lease, mark bool) error {
 			text = marked
 		}
 	}
-	_, err := c.move(ctx, l.field, l.value, push, text, "", target)
+	_, err := c.move(ctx, l.field, l.stashed(), push, text, "", target)
 	return c.outcome("giving back", err)
 }
 

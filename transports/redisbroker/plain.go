@@ -38,7 +38,7 @@ func (c *conn) plainTake(ctx context.Context, keys []string, field string, queue
 		case err != nil:
 			return nil, err
 		}
-		return []any{int64(i), last[0]}, nil
+		return []any{int64(i), int64(1), last[0]}, nil
 	}
 	return nil, nil
 }

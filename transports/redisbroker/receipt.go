@@ -29,7 +29,7 @@ func (l *lease) Reject(ctx context.Context, requeue bool) error {
 		} else if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
 			text = marked
 		}
-		return c.move(ctx, l.field, l.value, "LPUSH", text, "", list)
+		return c.move(ctx, l.field, l.stashed(), "LPUSH", text, "", list)
 	})
 }
 
@@ -39,13 +39,23 @@ func (l *lease) Move(ctx context.Context, queue string) error {
 		if l.free {
 			return true, c.main.LPush(ctx, l.t.set.key(queue), l.raw).Err()
 		}
-		return c.move(ctx, l.field, l.value, "LPUSH", l.raw, "", l.t.set.key(queue))
+		return c.move(ctx, l.field, l.stashed(), "LPUSH", l.raw, "", l.t.set.key(queue))
 	})
 }
 
 // Lost is closed when a renewal or a settling finds the stash without us, and when Close has given the
 // message back.
-func (l *lease) Lost() <-chan struct{} { return l.gone }
+func (l *lease) Lost() <-chan struct{} {
+	l.t.mu.Lock()
+	defer l.t.mu.Unlock()
+	if l.gone == nil {
+		l.gone = make(chan struct{})
+		if l.state == lost {
+			close(l.gone)
+		}
+	}
+	return l.gone
+}
 
 // settle performs do once, over whichever connection lives.
 func (l *lease) settle(ctx context.Context, what string, do func(context.Context, *conn) (bool, error)) error {

@@ -6,24 +6,18 @@ import "github.com/redis/go-redis/v9"
 // maxmemory. What could fail for another reason (a key of a wrong type) is touched by a read before the
 // first write, since nothing undoes half a script. No script has a "#!lua" line: it would refuse the whole.
 
-// takeScript pops up to ARGV[2] messages and stashes them, step by step, in one pass over the queues
-// after the other when ARGV[5] is 1 (round robin), else queue by queue.
+// takeScript pops up to ARGV[2] messages and stashes them, step by step: in one pass over the queues after the other when
+// ARGV[5] is 1 (round robin), else queue by queue. It stops early behind ARGV[6] bytes. What it pops at a time it puts into
+// the stash by one command each, and back in its order if that is refused.
 //
-// KEYS unacked, index, lists by step and queue. ARGV score, want, field base, queues, fair, JSON text of
-// each queue, expiry in ms of each queue (0: none). Answers index of the list and text of each message.
-// The same base again answers what that call took (-1 and the stash value): a reply lost on the way is
-// no lost message. -2 and a key, at the end: what is there is no list, and the other lists
-// are served all the same.
+// KEYS unacked, index, lists by step and queue. ARGV score, want, field base, queues, fair, bytes, JSON text of
+// each queue, expiry in ms of each queue (0: none). Answers runs: the index of a list, a number, and texts taken from the
+// list. The first is stashed under the base and that number in three digits, the next under the next number. -2 and a key, at
+// the end: what is there is no list, and the other lists are served all the same.
 var takeScript = redis.NewScript(`
-local want, base, width, fair = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1'
-local out, n, strange = {}, 0, {}
-for i = 1, want do
-  local held = redis.call('HGET', KEYS[1], base .. i)
-  if not held then break end
-  out[#out + 1] = -1
-  out[#out + 1] = held
-end
-if #out > 0 then return out end
+local want, base, width, fair, most = tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4]), ARGV[5] == '1', tonumber(ARGV[6])
+local out, n, bytes, strange = {}, 0, 0, {}
+redis.call('HEXISTS', KEYS[1], base)
 redis.call('ZSCORE', KEYS[2], base)
 local function answer()
   for key in pairs(strange) do
@@ -32,46 +26,110 @@ local function answer()
   end
   return out
 end
-local function take(list, queue)
-  local raw = redis.pcall('RPOP', KEYS[list])
-  if not raw then return false end
-  if type(raw) == 'table' then
+-- take takes count messages under the numbers given, or those after n.
+local function take(list, queue, count, numbers)
+  local raws = redis.pcall('RPOP', KEYS[list], count)
+  if not raws then return {} end
+  if raws.err then
     strange[KEYS[list]] = true
-    return false
+    return {}
   end
-  local field = base .. (n + 1)
-  local r = redis.pcall('HSET', KEYS[1], field, '[' .. raw .. ', "", ' .. ARGV[5 + queue] .. ']')
-  if type(r) ~= 'table' then r = redis.pcall('ZADD', KEYS[2], ARGV[1], field) end
+  local tail, hash, index = ', "", ' .. ARGV[6 + queue] .. ']', {}, {}
+  for i, raw in ipairs(raws) do
+    local field = base .. string.format('%03d', numbers and numbers[i] or n + i)
+    hash[2 * i - 1] = field
+    hash[2 * i] = '[' .. raw .. tail
+    index[2 * i - 1] = ARGV[1]
+    index[2 * i] = field
+    bytes = bytes + #raw
+  end
+  local r = redis.pcall('HSET', KEYS[1], unpack(hash))
+  if type(r) ~= 'table' then r = redis.pcall('ZADD', KEYS[2], unpack(index)) end
   if type(r) == 'table' and r.err then
-    redis.pcall('HDEL', KEYS[1], field)
-    redis.call('RPUSH', KEYS[list], raw)
+    for i = #raws, 1, -1 do
+      redis.pcall('HDEL', KEYS[1], hash[2 * i - 1])
+      redis.call('RPUSH', KEYS[list], raws[i])
+    end
     return r
   end
-  n = n + 1
-  out[#out + 1] = list - 3
-  out[#out + 1] = raw
-  return true
+  return raws
 end
-for first = 3, #KEYS, width do
-  local again = true
-  while again and n < want do
+-- pass takes up to room messages of one step, and answers how many.
+local function pass(first, room)
+  local got = 0
+  if width == 1 or not fair then
+    for q = 1, width do
+      local list = first + q - 1
+      local raws = got < room and take(list, q, room - got) or {}
+      if raws.err then return raws end
+      if #raws > 0 then
+        out[#out + 1] = list - 3
+        out[#out + 1] = n + 1
+        for i = 1, #raws do out[#out + 1] = raws[i] end
+        got = got + #raws
+        n = n + #raws
+      end
+    end
+    return got
+  end
+  local waiting, share, turn, again = {}, {}, {}, true
+  for q = 1, width do
+    local len = redis.pcall('LLEN', KEYS[first + q - 1])
+    if type(len) == 'table' then
+      strange[KEYS[first + q - 1]] = true
+      len = 0
+    end
+    waiting[q] = len
+    share[q] = {}
+  end
+  while again and got < room do
     again = false
     for q = 1, width do
-      while n < want do
-        local r = take(first + q - 1, q)
-        if type(r) == 'table' then
-          if n > 0 then return answer() end
-          return r
-        end
-        if not r then break end
+      if got < room and #share[q] < waiting[q] then
+        got = got + 1
+        turn[got] = q
+        share[q][#share[q] + 1] = n + got
         again = true
-        if fair then break end
       end
     end
   end
+  local taken, failed = {}, nil
+  for q = 1, width do
+    taken[q] = {}
+    if #share[q] > 0 and not failed then
+      taken[q] = take(first + q - 1, q, #share[q], share[q])
+      if taken[q].err then failed, taken[q] = taken[q], {} end
+    end
+  end
+  local at = {}
+  for i = 1, got do
+    local q = turn[i]
+    at[q] = (at[q] or 0) + 1
+    if taken[q][at[q]] then
+      out[#out + 1] = first + q - 4
+      out[#out + 1] = n + i
+      out[#out + 1] = taken[q][at[q]]
+    end
+  end
+  n = n + got
+  return failed or got
+end
+local chunk = 16
+for first = 3, #KEYS, width do
+  local got, room
+  repeat
+    room = math.min(want - n, chunk)
+    if room == 0 or bytes >= most then break end
+    got = pass(first, room)
+    if type(got) == 'table' then
+      if #out > 0 then return answer() end
+      return got
+    end
+    chunk = 2 * chunk
+  until got < room
 end
 for q = 1, width do
-  local ttl = ARGV[5 + width + q]
+  local ttl = ARGV[6 + width + q]
   if ttl ~= '0' then
     for list = 2 + q, #KEYS, width do redis.call('PEXPIRE', KEYS[list], ttl) end
   end

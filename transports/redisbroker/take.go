@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stalkworker/stalk/internal/ids"
@@ -13,17 +14,34 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// takeMost bounds what one call takes, so that neither the script nor the reply grows without limit.
-const takeMost = 64
+// takeMost and takeBytes bound what one call takes, so that neither the script nor the reply grows without limit. A call
+// may go past the bytes by what it pops at a time.
+const (
+	takeMost  = 128
+	takeBytes = 256 << 10
+)
 
 // maxClaims bounds the takes that are looked for; each of them has cost a connection.
 const maxClaims = 200
+
+// longField makes a field longer than a sorted set keeps in its compact form (zset-max-listpack-value: 64). In that
+// form each ZADD and ZREM reads every score there, as text: with a hundred messages in work that was most of what
+// a message cost the server.
+var longField = strings.Repeat("-", 32)
+
+func newBase() string { return ids.New() + longField + ":" }
+
+// fieldOf is the n-th field of a take; in three digits, so that what is restored together comes back in its order.
+func fieldOf(base string, n int) string {
+	return base + string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
+}
 
 // take pops as many messages as the window has room for into the buffer and says how many.
 func (k *consumer) take() (int, error) {
 	t := k.c.t
 	t.mu.Lock()
 	want := min(k.window-k.held, takeMost)
+	k.ahead = false
 	names := slices.Clone(k.cycle)
 	ttls := make([]int64, len(names))
 	for i, name := range names {
@@ -33,15 +51,15 @@ func (k *consumer) take() (int, error) {
 	if want < 1 || len(names) == 0 {
 		return 0, nil
 	}
-	keys := []string{t.set.key(t.set.unacked), t.set.key(t.set.index)}
+	keys := make([]string, 0, 2+len(t.set.steps)*len(names))
+	keys = append(keys, t.set.key(t.set.unacked), t.set.key(t.set.index))
 	for _, step := range t.set.steps {
 		for _, name := range names {
 			keys = append(keys, t.set.list(name, step))
 		}
 	}
-	base := ids.New() + ":"
-	ctx, cancel := k.c.own()
-	defer cancel()
+	base := newBase()
+	ctx := context.Background() // the socket's own deadlines hold
 	replies, err := k.pop(ctx, keys, names, ttls, base, want)
 	if fateOf(err) == gone || fateOf(err) == unknown {
 		t.mu.Lock()
@@ -60,13 +78,16 @@ func (k *consumer) take() (int, error) {
 // pop runs the script, or what stands in for it where scripts are forbidden.
 func (k *consumer) pop(ctx context.Context, keys, names []string, ttls []int64, base string, want int) ([]any, error) {
 	if k.c.plain.Load() {
-		return k.c.plainTake(ctx, keys, base+"1", func(list int) string { return names[list%len(names)] })
+		ctx, cancel := k.c.own() // of all its tries
+		defer cancel()
+		return k.c.plainTake(ctx, keys, fieldOf(base, 1), func(list int) string { return names[list%len(names)] })
 	}
 	fair := "0"
 	if k.c.t.set.strategy == "round_robin" {
 		fair = "1"
 	}
-	args := []any{score(k.c.now()), want, base, len(names), fair}
+	args := make([]any, 0, 6+2*len(names))
+	args = append(args, score(k.c.now()), want, base, len(names), fair, takeBytes)
 	for _, name := range names {
 		args = append(args, jsonText(name))
 	}
@@ -76,42 +97,57 @@ func (k *consumer) pop(ctx context.Context, keys, names []string, ttls []int64, 
 	return k.c.script(ctx, takeScript, keys, args...).Slice()
 }
 
-// unpack makes leases of the script's answer: pairs of list index and text.
+// unpack makes deliveries of the script's answer.
 func (k *consumer) unpack(ctx context.Context, replies []any, names []string, base string) []delivery {
-	var out []delivery
-	for i := 0; i+1 < len(replies); i += 2 {
+	out := make([]delivery, 0, len(replies))
+	for i := 0; i+2 < len(replies); {
 		at, _ := replies[i].(int64)
-		raw, ok := replies[i+1].(string)
-		if at == -2 {
-			k.c.t.once("list "+raw, "a key of a queue's list holds something else; the queue's other lists are served", "key", raw)
+		if at < 0 {
+			break
 		}
-		if !ok || at < 0 {
-			continue // -1 would be a repeated call, and we make none
+		n, _ := replies[i+1].(int64)
+		for i += 2; i < len(replies); i++ {
+			raw, ok := replies[i].(string)
+			if !ok {
+				break
+			}
+			out = append(out, k.deliver(ctx, []byte(raw), names[int(at)%len(names)], fieldOf(base, int(n))))
+			n++
 		}
-		l := &lease{
-			t: k.c.t, field: fmt.Sprintf("%s%d", base, i/2+1), queue: names[int(at)%len(names)],
-			raw: []byte(raw), gone: make(chan struct{}), consumer: k, owner: k.c,
+	}
+	for i, reply := range replies[:max(len(replies)-1, 0)] {
+		if at, ok := reply.(int64); ok && at == -2 {
+			k.c.t.once(fmt.Sprint("list ", replies[i+1]), "a key of a queue's list holds something else; the queue's other lists are served", "key", replies[i+1])
 		}
-		l.value = stashValue(l.raw, l.queue)
-		d := &transports.Delivery{Queue: l.queue, Receipt: l}
-		d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(l.raw, k.c.t.set.limits)
-		l.bad = d.Malformed != nil && d.Message.Headers == nil || lacksID(d.Message.Headers) // not what is only too large for us
-		if l.bad {
-			k.c.shield(ctx, l)
-		}
-		if d.Redelivered {
-			// The flag a restore leaves in the headers is the broker's, not the sender's: a retry shall not carry
-			// it on. The raw text keeps it.
-			d.Message.Headers.Delete("redelivered")
-		}
-		if d.Malformed != nil {
-			d.Message.Body = l.raw
-		} else if p := d.Message.Properties.Priority; p != nil {
-			l.priority = *p
-		}
-		out = append(out, delivery{d, l})
 	}
 	return out
+}
+
+// deliver makes a lease and a delivery of what was stashed under field.
+func (k *consumer) deliver(ctx context.Context, raw []byte, queue, field string) delivery {
+	both := &struct {
+		l lease
+		d transports.Delivery
+	}{}
+	l, d := &both.l, &both.d
+	*l = lease{t: k.c.t, field: field, queue: queue, raw: raw, consumer: k, owner: k.c}
+	d.Queue, d.Receipt = queue, l
+	d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(raw, k.c.t.set.limits)
+	l.bad = d.Malformed != nil && d.Message.Headers == nil || lacksID(d.Message.Headers) // not what is only too large for us
+	if l.bad {
+		k.c.shield(ctx, l)
+	}
+	if d.Redelivered {
+		// The flag a restore leaves in the headers is the broker's, not the sender's: a retry shall not carry
+		// it on. The raw text keeps it.
+		d.Message.Headers.Delete("redelivered")
+	}
+	if d.Malformed != nil {
+		d.Message.Body = raw
+	} else if p := d.Message.Properties.Priority; p != nil {
+		l.priority = *p
+	}
+	return delivery{d, l}
 }
 
 // lacksID finds the message a Python worker would stash, fail on, and take again, for ever: a task of
@@ -136,18 +172,24 @@ func (k *consumer) accept(taken []delivery) error {
 			b.l.owner = nil // the next Conn returns it
 			continue
 		}
-		if !slices.Contains(k.cycle, b.l.queue) {
-			back = append(back, b.l)
-			continue
-		}
-		k.buffer = append(k.buffer, b)
-		if t.set.strategy == "round_robin" {
+		if len(k.cycle) != 1 || k.cycle[0] != b.l.queue {
 			i := slices.Index(k.cycle, b.l.queue)
-			k.cycle = append(slices.Delete(k.cycle, i, i+1), b.l.queue)
+			if i < 0 {
+				back = append(back, b.l)
+				continue
+			}
+			if t.set.strategy == "round_robin" {
+				k.cycle = append(slices.Delete(k.cycle, i, i+1), b.l.queue)
+			}
 		}
+		k.buffer.push(b)
 	}
-	t.mu.Unlock()
+	if len(taken) > 0 {
+		k.dry = false
+	}
 	slices.Reverse(back)
+	back = append(k.excess(), back...) // the window may have been narrowed meanwhile
+	t.mu.Unlock()
 	return k.c.giveBack(back)
 }
 
@@ -159,7 +201,7 @@ func (c *conn) shield(ctx context.Context, l *lease) {
 	if c.plain.Load() {
 		return
 	}
-	n, err := shieldScript.Run(ctx, c.main, []string{c.t.set.key(c.t.set.unacked)}, l.field, l.value, value).Int()
+	n, err := shieldScript.Run(ctx, c.main, []string{c.t.set.key(c.t.set.unacked)}, l.field, l.stashed(), value).Int()
 	if err == nil && n == 1 {
 		l.value = value
 	}
