@@ -193,7 +193,9 @@ func TestSuite(t *testing.T) {
 			Name:      s.name,
 			Order:     transporttest.HighFirst,
 			Counts:    true,
-			Cut:       s.proxy.Cut,
+
+			KeepsFetched: true,
+			Cut:          s.proxy.Cut,
 			Headers: protocol.ObjectOf(
 				protocol.Member{Key: "when", Value: protocol.DateTime{Time: time.Date(2026, 11, 21, 15, 0, 0, 0, time.UTC), Naive: true}},
 				protocol.Member{Key: "price", Value: protocol.Decimal("1.10")},

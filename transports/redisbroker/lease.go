@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/stalkworker/stalk/protocol"
 	"github.com/stalkworker/stalk/transports"
 )
@@ -188,65 +190,133 @@ func (c *conn) resolve(ctx context.Context, cl claim) error {
 		}
 		l := &lease{t: c.t, field: fields[i], queue: queue, raw: raw, value: value, state: fetched, owner: c}
 		l.priority = priorityOf(raw)
-		if err := c.returnOne(ctx, l, false); err != nil {
+		if err := c.returnAll([]back{c.backOf(l, false)})[l]; err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// backMost and backBytes bound what goes back in one round trip.
+const (
+	backMost  = 64
+	backBytes = 1 << 20
+)
+
 // giveBack moves leases to the front of their lists, in the order given.
 func (c *conn) giveBack(ls []*lease) error {
+	type one struct {
+		l   *lease
+		was leaseState
+	}
 	var errs []error
-	for _, l := range ls {
-		ctx, cancel := c.own()
+	for len(ls) > 0 && !errors.Is(errors.Join(errs...), transports.ErrDisconnected) {
+		var batch []one
+		size := 0
 		c.t.mu.Lock()
-		was := l.state
-		if was == fetched || was == delivered {
-			l.state = settling
-		}
-		c.t.mu.Unlock()
-		if was != fetched && was != delivered {
-			cancel()
-			continue
-		}
-		err := error(nil)
-		if !l.free {
-			err = c.returnOne(ctx, l, was == delivered)
-		}
-		cancel()
-		c.t.mu.Lock()
-		if err == nil {
-			l.finish(lost)
-		} else {
-			l.state = was
-			if l.owner == c {
-				l.owner = nil // the next Conn tries, or the sweep does
+		for len(ls) > 0 && len(batch) < backMost && size < backBytes {
+			l := ls[0]
+			ls = ls[1:]
+			if l.state == fetched || l.state == delivered {
+				batch = append(batch, one{l, l.state})
+				size += len(l.raw)
+				l.state = settling
 			}
 		}
 		c.t.mu.Unlock()
-		if err != nil {
-			errs = append(errs, err)
-			if errors.Is(err, transports.ErrDisconnected) {
-				break // nor will the others
+		var backs []back
+		for _, o := range batch {
+			if !o.l.free {
+				backs = append(backs, c.backOf(o.l, o.was == delivered))
 			}
+		}
+		failed := c.returnAll(backs)
+		c.t.mu.Lock()
+		for _, o := range batch {
+			switch err := failed[o.l]; {
+			case err == nil:
+				o.l.finish(lost)
+			default:
+				errs = append(errs, err)
+				o.l.state = o.was
+				if o.l.owner == c {
+					o.l.owner = nil // the next Conn tries, or the sweep does
+				}
+			}
+		}
+		c.t.mu.Unlock()
+	}
+	c.t.mu.Lock()
+	for _, l := range ls { // not even tried
+		if l.owner == c && (l.state == fetched || l.state == delivered) {
+			l.owner = nil
 		}
 	}
+	c.t.mu.Unlock()
 	return errors.Join(errs...)
 }
 
-func (c *conn) returnOne(ctx context.Context, l *lease, mark bool) error {
-	text, target, push := l.raw, c.t.set.listFor(l.queue, l.priority), "RPUSH"
+// A back is how a lease returns.
+type back struct {
+	l      *lease
+	push   string
+	text   []byte
+	target string
+}
+
+func (c *conn) backOf(l *lease, mark bool) back {
+	b := back{l: l, push: "RPUSH", text: l.raw, target: c.t.set.listFor(l.queue, l.priority)}
 	if l.bad { // no Python worker could read it
-		target, push = c.t.set.key(transports.Quarantine(l.queue)), "LPUSH"
+		b.push, b.target = "LPUSH", c.t.set.key(transports.Quarantine(l.queue))
 		c.t.warning("unreadable element moved aside", "queue", l.queue, "to", transports.Quarantine(l.queue))
 	} else if mark {
 		if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
-			text = marked
+			b.text = marked
 		}
 	}
-	_, err := c.move(ctx, l.field, l.stashed(), push, text, "", target)
-	return c.outcome("giving back", err)
+	return b
+}
+
+// returnAll moves them, in one round trip where scripts are allowed, and says which were not moved, and why.
+func (c *conn) returnAll(backs []back) map[*lease]error {
+	failed := map[*lease]error{}
+	alone := backs
+	if !c.plain.Load() && len(backs) > 1 {
+		ctx := context.Background() // the socket's own deadlines hold
+		p := c.main.Pipeline()
+		cmds := make([]*redis.Cmd, len(backs))
+		for i, b := range backs {
+			keys := []string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index), b.target}
+			cmds[i] = moveScript.EvalSha(ctx, p, keys, b.l.field, b.l.stashed(), b.push, b.text, "")
+		}
+		_, exec := p.Exec(ctx)
+		alone = nil
+		for i, b := range backs {
+			switch _, err := answerOf(cmds[i], exec); {
+			case redis.HasErrorPrefix(err, "NOSCRIPT"), redis.HasErrorPrefix(err, "NOPERM"):
+				alone = append(alone, b) // all of them: their order is kept
+			default:
+				if err := c.outcome("giving back", err); err != nil {
+					failed[b.l] = err
+				}
+			}
+		}
+	}
+	for i, b := range alone {
+		ctx, cancel := c.own()
+		_, err := c.move(ctx, b.l.field, b.l.stashed(), b.push, b.text, "", b.target)
+		cancel()
+		if err := c.outcome("giving back", err); err != nil {
+			failed[b.l] = err
+			if errors.Is(err, transports.ErrDisconnected) { // nor will the others
+				for _, b := range alone[i:] {
+					failed[b.l] = err
+				}
+				break
+			}
+		}
+	}
+	return failed
 }
 
 // readStash splits a stash value without changing the envelope's text.

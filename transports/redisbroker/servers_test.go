@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,11 +202,20 @@ func TestWithoutScripts(t *testing.T) {
 }
 
 func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
-	addr := start(t, "--user", "app", "on", ">x", "~*", "&*", "+@all", "-hset")
+	for _, command := range []string{"hset", "zadd"} {
+		t.Run(command, func(t *testing.T) { notPermitted(t, command) })
+	}
+}
+
+func notPermitted(t *testing.T, command string) {
+	addr := start(t, "--user", "app", "on", ">x", "~*", "&*", "+@all", "-"+command)
 	raw := client(t, addr)
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
-	raw.LPush(ctx, "q", envelope("x", "", "q", 0))
+	for i := range 20 {
+		raw.LPush(ctx, "q", envelope(fmt.Sprintf("%02d", i), "", "q", 0))
+	}
+	before := raw.LRange(ctx, "q", 0, -1).Val()
 	tr, err := redisbroker.New(redisbroker.Config{URL: "redis://app:x@" + addr})
 	if err != nil {
 		t.Fatal(err)
@@ -215,7 +225,7 @@ func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	k, err := c.Consume(ctx, []transports.Queue{{Name: "q"}}, 1)
+	k, err := c.Consume(ctx, []transports.Queue{{Name: "q"}}, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,11 +237,14 @@ func TestWhenNothingIsPermittedNothingIsTaken(t *testing.T) {
 	if err := k.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if n := raw.LLen(ctx, "q").Val(); n != 1 {
-		t.Errorf("the queue holds %d messages, want 1", n)
+	if after := raw.LRange(ctx, "q", 0, -1).Val(); !slices.Equal(after, before) {
+		t.Errorf("the queue holds %q, want %q", after, before)
 	}
-	raw.Do(ctx, "ACL", "SETUSER", "app", "+hset")
-	k, err = c.Consume(ctx, []transports.Queue{{Name: "q"}}, 1)
+	if n := raw.HLen(ctx, "unacked").Val() + raw.ZCard(ctx, "unacked_index").Val(); n != 0 {
+		t.Errorf("%d entries are left in the stash", n)
+	}
+	raw.Do(ctx, "ACL", "SETUSER", "app", "+"+command)
+	k, err = c.Consume(ctx, []transports.Queue{{Name: "q"}}, 20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,6 +191,28 @@ func setWindow(b *bench) {
 	b.wantSet(append(ds, rest...), numbered(6))
 }
 
+func narrower(b *bench) {
+	if b.KeepsFetched {
+		b.Skip("this driver keeps what it has fetched")
+	}
+	c, q := b.dial(), b.Name()
+	k := b.consume(c, 10, q)
+	b.send(c, q, numbered(10)...)
+	held := b.receive(k)
+	if err := k.SetWindow(b.ctx, 1); err != nil {
+		b.Fatalf("SetWindow(1): %v", err)
+	}
+	other := b.consume(b.dial(), 10, q)
+	rest := b.receiveAll(other, 9)
+	b.wantSet(append(rest, held), numbered(10))
+	b.open("Lost", held.Receipt.Lost())
+	b.ack(held)
+	b.ack(rest...)
+	b.send(c, q, "later")
+	b.close(other)
+	b.ack(b.receive(k))
+}
+
 func cancelledReceive(b *bench) {
 	c, q := b.dial(), b.Name()
 	k := b.consume(c, 5, q)
