@@ -26,3 +26,6 @@ func (h refusal) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 func (h refusal) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(context.Context, []redis.Cmder) error { return h.err }
 }
+
+// ForbidScripts is what a server's refusal does.
+func ForbidScripts(c transports.Conn) { c.(*conn).plain.Store(true) }

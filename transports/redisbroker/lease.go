@@ -292,7 +292,11 @@ func (c *conn) returnAll(backs []back) map[*lease]error {
 		_, exec := p.Exec(ctx)
 		alone = nil
 		for i, b := range backs {
-			switch _, err := answerOf(cmds[i], exec); {
+			answer, err := cmds[i].Result()
+			if err == nil && answer == nil { // no connection was granted: see sendWrites
+				err = cmp.Or(exec, errNoAnswer)
+			}
+			switch {
 			case redis.HasErrorPrefix(err, "NOSCRIPT"), redis.HasErrorPrefix(err, "NOPERM"):
 				alone = append(alone, b) // all of them: their order is kept
 			default:

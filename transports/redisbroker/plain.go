@@ -93,18 +93,15 @@ func (c *conn) plainRenew(ctx context.Context, keys []string, at string, fields 
 }
 
 // plainDrops is no transaction: one left half way leaves an index entry that every sweep removes.
-func plainDrops(ctx context.Context, p redis.Pipeliner, keys []string, ws []*write, fields []any) (answered func(error)) {
+func plainDrops(ctx context.Context, p redis.Pipeliner, keys []string, ws []*write, fields []any) (answered func()) {
 	there := make([]*redis.IntCmd, len(ws))
 	for i, w := range ws {
 		there[i] = p.HDel(ctx, keys[0], w.lease.field)
 	}
 	index := p.ZRem(ctx, keys[1], fields...)
-	return func(exec error) {
+	return func() {
 		for i, w := range ws {
 			w.there, w.err = there[i].Val() > 0, cmp.Or(there[i].Err(), index.Err())
-			if w.err == nil && fateOf(exec) == gone {
-				w.err = exec // no connection was granted: no command has an error of its own
-			}
 		}
 	}
 }

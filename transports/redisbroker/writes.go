@@ -1,9 +1,9 @@
 package redisbroker
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -61,7 +61,7 @@ func (c *conn) sendWrites(ws []*write) {
 			drops = append(drops, w)
 		}
 	}
-	answered := func(error) {}
+	answered := func() {}
 	if len(drops) > 0 {
 		answered = c.queueDrops(ctx, p, drops)
 	}
@@ -71,23 +71,27 @@ func (c *conn) sendWrites(ws []*write) {
 			pushes = append(pushes, p.LPush(ctx, w.key, w.raw))
 		}
 	}
-	_, err := p.Exec(ctx)
-	answered(err)
+	cmds, err := p.Exec(ctx)
+	if err != nil && !slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+		// Each command tells its own error, but for that of a connection that was not even granted: refused by the server
+		// (another password, too many clients), it is told by Exec alone, and no command was sent.
+		for _, w := range ws {
+			w.err = err
+		}
+		return
+	}
+	answered()
 	c.finishDrops(drops)
 	for _, w := range ws {
-		if w.lease != nil {
-			continue
-		}
-		n := pushes[0]
-		pushes = pushes[1:]
-		if w.err = n.Err(); w.err == nil && n.Val() == 0 {
-			w.err = cmp.Or(err, errNoAnswer) // see answerOf
+		if w.lease == nil {
+			w.err = pushes[0].Err()
+			pushes = pushes[1:]
 		}
 	}
 }
 
-// queueDrops adds to p what drops all of ws; answered tells each of them, after p was executed with an error of its own.
-func (c *conn) queueDrops(ctx context.Context, p redis.Pipeliner, ws []*write) (answered func(error)) {
+// queueDrops adds to p what drops all of ws; answered tells each of them, after p was executed.
+func (c *conn) queueDrops(ctx context.Context, p redis.Pipeliner, ws []*write) (answered func()) {
 	keys := []string{c.t.set.key(c.t.set.unacked), c.t.set.key(c.t.set.index)}
 	fields := make([]any, len(ws))
 	for i, w := range ws {
@@ -97,10 +101,10 @@ func (c *conn) queueDrops(ctx context.Context, p redis.Pipeliner, ws []*write) (
 		return plainDrops(ctx, p, keys, ws, fields)
 	}
 	cmd := dropScript.EvalSha(ctx, p, keys, fields...)
-	return func(exec error) {
-		got, err := answerOf(cmd, exec)
+	return func() {
+		got, err := cmd.Result()
 		if redis.HasErrorPrefix(err, "NOSCRIPT") { // a new server, or one that was told to forget
-			got, err = answerOf(dropScript.Eval(ctx, c.main, keys, fields...), errNoAnswer)
+			got, err = dropScript.Eval(ctx, c.main, keys, fields...).Result()
 		}
 		if redis.HasErrorPrefix(err, "NOPERM") {
 			_ = c.mayRunScripts(ctx)
@@ -131,14 +135,4 @@ func (c *conn) finishDrops(ws []*write) {
 			w.lease.finish(lost)
 		}
 	}
-}
-
-// answerOf is a command's answer, which is never nil. Each command tells its own error, but for that of a connection that
-// was not even granted: refused by the server (another password, too many clients), it is told by Exec alone.
-func answerOf(cmd *redis.Cmd, exec error) (any, error) {
-	answer, err := cmd.Result()
-	if err == nil && answer == nil {
-		err = cmp.Or(exec, errNoAnswer)
-	}
-	return answer, err
 }
