@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/stalkworker/stalk/worker"
 )
@@ -26,9 +25,6 @@ func (e exitError) ExitCode() int { return e.code }
 
 // errRestart asks for the same command line again, in this process.
 var errRestart = errors.New("command: restart")
-
-// startUp is how long after the first consuming a start is over: the other workers are known, and the first tasks have run.
-const startUp = 2 * time.Second
 
 // supervise runs the worker until a signal, an order from afar or ctx ends it, as signals.go says.
 func supervise(ctx context.Context, cfg worker.Config, p process, web *front) error {
@@ -63,7 +59,6 @@ func supervise(ctx context.Context, cfg worker.Config, p process, web *front) er
 			p.notify(cfg.Logger, state)
 		}
 	}
-	var started <-chan time.Time
 	for over := false; !over; {
 		select {
 		case sig := <-signals:
@@ -99,11 +94,6 @@ func supervise(ctx context.Context, cfg worker.Config, p process, web *front) er
 			case <-w.Reached(worker.Stopping): // a worker that ends before it consumes has skipped that
 			default:
 				p.notify(cfg.Logger, "READY=1")
-			}
-			started = time.After(startUp)
-		case <-started:
-			if started = nil; p.own {
-				handBack()
 			}
 		case <-stopping:
 			stopping = nil

@@ -1,6 +1,0 @@
-//go:build !linux
-
-package command
-
-// handBack does nothing: only Linux has the means.
-func handBack() {}
