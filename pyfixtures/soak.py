@@ -416,7 +416,7 @@ class Client:
             before, left = left, self.left()
             if left != before:
                 last = time.time()
-                say(left=left)
+                say(sent=len(self.sent), done=done, missing=[self.kind[tid] for tid in missing], left=left)
         say(drained=True, left=left)
         self.stopped.wait()
         for tid in missing: # no worker is left: what has no result now never gets one
