@@ -7,9 +7,9 @@ import (
 
 // A pace says how many messages per slot the worker holds unsettled. Celery's worker_prefetch_multiplier is right for tasks that
 // take long: what lies here another worker could run. For tasks that take less than a round trip it is what makes a worker slow:
-// nothing shares a call. So while tasks are short the pace grows, by doubling, to as much as is run in aheadFor; it falls back to the
-// multiplier as soon as tasks take longer, or all slots have been busy for stallAfter, and the transport gives back what nobody
-// has begun. It is safe for concurrent use.
+// nothing shares a call. So while tasks are short the pace grows, by doubling, to as much as is run in aheadFor, and shrinks with
+// tasks that take longer. It falls back to the multiplier at once when one takes stallAfter, or all slots have been busy for so long.
+// What nobody has begun by then the transport gives back. It is safe for concurrent use.
 type pace struct {
 	least, most int // per slot; the same when somebody has said how many there are to be
 
@@ -21,9 +21,9 @@ type pace struct {
 }
 
 const (
-	aheadFor   = 10 * time.Millisecond
+	aheadFor   = 20 * time.Millisecond
 	aheadMost  = 64 // per slot
-	stallAfter = 20 * time.Millisecond
+	stallAfter = 100 * time.Millisecond
 	calmBase   = time.Second // of a pace that has fallen back; doubles each time, so that long tasks among short ones end the ups and downs
 	calmMax    = time.Minute
 	meanWeight = 16 // a run counts so many times less than all before
@@ -47,10 +47,16 @@ func (p *pace) ran(took time.Duration) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if took >= stallAfter {
+		if p.each > p.least {
+			p.fall()
+		}
+		return
+	}
 	p.mean += (took - p.mean) / meanWeight
 	switch fits := aheadFor / max(p.mean, 1); {
-	case fits < time.Duration(p.each) && p.each > p.least:
-		p.fall()
+	case fits < time.Duration(p.each/2) && p.each > p.least: // by more than the few that another process held up
+		p.each = max(p.least, p.each/2)
 	case fits >= time.Duration(2*p.each) && 2*p.each <= p.most:
 		if !time.Now().Before(p.calm) {
 			p.each *= 2

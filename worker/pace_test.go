@@ -28,6 +28,12 @@ func TestThePaceFollowsTheTasks(t *testing.T) {
 		p.runs(1000, 5*time.Millisecond)
 		wantPace(t, p, 4)
 		p.runs(1000, time.Millisecond)
+		wantPace(t, p, 16)
+		p.runs(1000, 10*time.Microsecond)
+		wantPace(t, p, 64)
+		p.ran(8 * time.Millisecond) // somebody else had the CPU
+		wantPace(t, p, 64)
+		p.runs(1000, 3*time.Millisecond)
 		wantPace(t, p, 8)
 		p.runs(1000, 10*time.Microsecond)
 		wantPace(t, p, 64)
