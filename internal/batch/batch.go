@@ -41,6 +41,9 @@ type call[T any] struct {
 // Do returns nil when Send has returned that had what among its batch. An error is that of ctx: what was not sent, or
 // is on its way still and must not be looked at. Who leads does not give up: the others rely on it.
 func (b *Batcher[T]) Do(ctx context.Context, what T) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	c, _ := b.calls.Get().(*call[T])
 	if c == nil {
 		c = &call[T]{turn: make(chan bool, 1)}
@@ -117,15 +120,21 @@ func (b *Batcher[T]) lead(c *call[T]) {
 	}
 }
 
+// yields is how often a leader lets others go first at most.
+const yields = 4
+
 // gather takes the next batch out of the queue.
 func (b *Batcher[T]) gather(c *call[T]) []*call[T] {
 	b.mu.Lock()
 	if b.crowd {
 		// Among many, others are about to ask as well: they are ready to run, and go first. That is no waiting: who is alone
 		// comes back at once.
-		b.mu.Unlock()
-		runtime.Gosched()
-		b.mu.Lock()
+		for n, again := -1, 0; len(b.queue) > n && again < yields; again++ {
+			n = len(b.queue)
+			b.mu.Unlock()
+			runtime.Gosched()
+			b.mu.Lock()
+		}
 	}
 	defer b.mu.Unlock()
 	n, size := 0, b.Size(c.what)

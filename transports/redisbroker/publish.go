@@ -19,8 +19,6 @@ func (c *conn) Publish(ctx context.Context, p transports.Publishing) error {
 		return err
 	}
 	defer c.ops.Done()
-	ctx, cancel := c.timeout(ctx)
-	defer cancel()
 	m := p.Message
 	m.Exchange, m.RoutingKey = p.Exchange, p.RoutingKey
 	raw, err := protocol.EncodeEnvelope(m, ids.New())

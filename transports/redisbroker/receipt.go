@@ -23,6 +23,8 @@ func (l *lease) Reject(ctx context.Context, requeue bool) error {
 		return l.Ack(ctx)
 	}
 	return l.settle(ctx, "requeue", func(ctx context.Context, c *conn) (bool, error) {
+		ctx, cancel := c.timeout(ctx)
+		defer cancel()
 		text, list := l.raw, l.t.set.listFor(l.queue, l.priority)
 		if l.bad {
 			list = l.t.set.key(transports.Quarantine(l.queue))
@@ -36,6 +38,8 @@ func (l *lease) Reject(ctx context.Context, requeue bool) error {
 // Move puts the element, byte for byte, into the step 0 list of the queue.
 func (l *lease) Move(ctx context.Context, queue string) error {
 	return l.settle(ctx, "move", func(ctx context.Context, c *conn) (bool, error) {
+		ctx, cancel := c.timeout(ctx)
+		defer cancel()
 		if l.free {
 			return true, c.main.LPush(ctx, l.t.set.key(queue), l.raw).Err()
 		}
@@ -75,7 +79,10 @@ func (l *lease) settle(ctx context.Context, what string, do func(context.Context
 				return l.release(false, fmt.Errorf("%w: %w", errNoConn, ctx.Err()))
 			}
 		}
-		ok, err := l.perform(ctx, c, do)
+		ok, err := false, ctx.Err()
+		if err == nil {
+			ok, err = do(ctx, c)
+		}
 		c.ops.Done()
 		if err == nil {
 			return l.settled(what, ok)
@@ -91,15 +98,6 @@ func (l *lease) settle(ctx context.Context, what string, do func(context.Context
 			return l.release(true, err)
 		}
 	}
-}
-
-func (l *lease) perform(ctx context.Context, c *conn, do func(context.Context, *conn) (bool, error)) (bool, error) {
-	ctx, cancel := c.timeout(ctx)
-	defer cancel()
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	return do(ctx, c)
 }
 
 // claim makes this call the one that settles.
