@@ -86,7 +86,8 @@ func (g *group) keep(c net.Conn, addr string) (net.Conn, error) {
 	return t, nil
 }
 
-// A tracked socket leaves its group when it is closed.
+// A tracked socket leaves its group when it is closed. The group may close it before its owner does, to whom that is no
+// error: a worker must not end with one because the master has moved.
 type tracked struct {
 	net.Conn
 	group *group
@@ -94,7 +95,11 @@ type tracked struct {
 
 func (t *tracked) Close() error {
 	t.group.mu.Lock()
+	_, open := t.group.conns[t]
 	delete(t.group.conns, t)
 	t.group.mu.Unlock()
+	if !open {
+		return nil
+	}
 	return t.Conn.Close()
 }

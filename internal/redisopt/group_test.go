@@ -1,6 +1,7 @@
 package redisopt
 
 import (
+	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,4 +35,30 @@ func TestSentinelsThatCountAnewAreBelievedInTheEnd(t *testing.T) {
 			t.Errorf("believed after %v: a failover takes as long", took)
 		}
 	})
+}
+
+// Whoever owns a socket to the old master closes it after the group has, and that is no error.
+func TestASocketThatTheGroupHasClosedIsClosedWithoutError(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	dialled, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &group{conns: map[*tracked]string{}}
+	g.believe(0, "a:1", 1)
+	c, err := g.keep(dialled, "a:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.believe(0, "b:1", 2)
+	if _, err := c.Write([]byte("x")); err == nil {
+		t.Error("the socket to the old master is open")
+	}
+	if err := c.Close(); err != nil {
+		t.Errorf("Close = %v", err)
+	}
 }
