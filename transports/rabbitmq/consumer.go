@@ -112,6 +112,13 @@ func (k *consumer) next() *receipt {
 	return r
 }
 
+// waiting is how many deliveries of n nobody has received.
+func (k *consumer) waiting(n *link) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(n.waiting)
+}
+
 // takeBack takes what waits on n beyond the first keep, in order.
 func (k *consumer) takeBack(n *link, keep int) []*receipt {
 	k.mu.Lock()
@@ -185,7 +192,8 @@ func (k *consumer) gone() error {
 	}
 }
 
-// SetWindow returns at once; how much the broker sends follows in the background (see prefetch.go).
+// SetWindow returns at once; how much the broker sends follows in the background (see prefetch.go), and so does what goes
+// back when the window has become smaller (see shrinkAfter).
 func (k *consumer) SetWindow(_ context.Context, n int) error {
 	if err := errors.Join(checkWindow(n), k.gone()); err != nil {
 		return err

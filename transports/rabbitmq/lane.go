@@ -100,6 +100,11 @@ func (l *lane) attach() (*link, error) {
 	return n, nil
 }
 
+// shrinkAfter is how long messages that the window has no room for any more may still be taken up before they go back. A
+// classic queue that gets messages back reads those behind them from its disk: the broker pays twice for each of thousands. So
+// a window that shrinks for a moment, or whose messages begin at once, gives nothing back.
+const shrinkAfter = 500 * time.Millisecond
+
 // serve follows a channel until it is of no use. A nil error means the lane was stopped.
 func (l *lane) serve(n *link, returned func()) error {
 	waits := l.waits()
@@ -109,6 +114,7 @@ func (l *lane) serve(n *link, returned func()) error {
 		defer t.Stop()
 		tick = t.C
 	}
+	var shrink <-chan time.Time // nil: nothing is to be given back
 	for {
 		select {
 		case <-l.stop:
@@ -131,6 +137,11 @@ func (l *lane) serve(n *link, returned func()) error {
 				n.die()
 				return n.reason(err)
 			}
+			if shrink == nil && n.surplus(l.k.currentWindow()) > 0 {
+				shrink = time.After(shrinkAfter)
+			}
+		case <-shrink:
+			shrink = nil
 			n.shrink(l.k.currentWindow())
 		case now := <-tick: // what nobody receives for too long comes again, as new to the broker's clock
 			n.giveBack(l.k.takeOld(n, now.Add(-waits)))

@@ -96,9 +96,9 @@ func (n *link) deliver(d content, tag uint64, redelivered bool) {
 // returned is never called: nothing is published on this channel.
 func (n *link) returned(content, string) {}
 
-// shrink gives back what the window has no room for any more, the newest first. A queue that counts what comes back gets it
-// only when there is more than a little of it.
-func (n *link) shrink(window int) {
+// keeps is how many deliveries may wait for Receive. A queue that counts what comes back gets it only when there is more than
+// a little of it.
+func (n *link) keeps(window int) int {
 	fetched := 0
 	for _, size := range n.sizes {
 		fetched += size
@@ -107,7 +107,17 @@ func (n *link) shrink(window int) {
 	if n.lane.counts.Load() {
 		room += max(1, room/4)
 	}
-	n.giveBack(n.lane.k.takeBack(n, max(0, room-n.unsettled())))
+	return max(0, room-n.unsettled())
+}
+
+// surplus is how many more there are.
+func (n *link) surplus(window int) int {
+	return n.lane.k.waiting(n) - n.keeps(window)
+}
+
+// shrink gives them back, the newest first.
+func (n *link) shrink(window int) {
+	n.giveBack(n.lane.k.takeBack(n, n.keeps(window)))
 }
 
 // hold makes a delivery ours; false when the channel has died.
