@@ -3,6 +3,7 @@ package redisbroker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -83,26 +84,33 @@ func (k *consumer) arm() {
 				continue
 			}
 			k.inflight[key] = true
-			k.c.wg.Go(func() { k.blockOn(key) })
+			k.c.wg.Go(func() { k.blockOn(key, name) })
 		}
 	}
 }
 
-func (k *consumer) blockOn(key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), block+blockGrace)
-	defer cancel()
-	err := k.c.block.BLMove(ctx, key, key, "RIGHT", "RIGHT", block).Err()
-	if f := fateOf(err); f == gone || f == unknown {
-		k.c.waitFailed("wait", err)
+// blockOn waits on one list for as long as somebody waits for a message: what ends after a second without one begins
+// again by itself, and no take is made for that.
+func (k *consumer) blockOn(key, queue string) {
+	for again := true; again; {
+		ctx, cancel := context.WithTimeout(context.Background(), block+blockGrace)
+		err := k.c.block.BLMove(ctx, key, key, "RIGHT", "RIGHT", block).Err()
+		cancel()
+		if f := fateOf(err); f == gone || f == unknown {
+			k.c.waitFailed("wait", err)
+		}
+		k.c.t.mu.Lock()
+		again = errors.Is(err, redis.Nil) && k.waiting && k.over() == nil && slices.Contains(k.cycle, queue)
+		if !again {
+			delete(k.inflight, key)
+		}
+		switch {
+		case err == nil:
+			k.woken = true
+		case !errors.Is(err, redis.Nil):
+			k.pollTill = time.Now().Add(pollAgain) // no memory, no permission, no such command
+		}
+		k.c.t.mu.Unlock()
 	}
-	k.c.t.mu.Lock()
-	delete(k.inflight, key)
-	switch {
-	case err == nil:
-		k.woken = true
-	case !errors.Is(err, redis.Nil):
-		k.pollTill = time.Now().Add(pollAgain) // no memory, no permission, no such command
-	}
-	k.c.t.mu.Unlock()
 	signal(k.wake)
 }
