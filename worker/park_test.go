@@ -224,7 +224,7 @@ func TestWhatWaitsForItsTurnGoesBackInTime(t *testing.T) {
 			r.send(protocol.Task{ID: fmt.Sprint(i), Name: "hourly", Args: args(int64(i))})
 		}
 		for hour := range 4 {
-			pass(begun.Add(time.Duration(hour)*time.Hour + 20*time.Minute).Sub(time.Now()))
+			pass(time.Until(begun.Add(time.Duration(hour)*time.Hour + 20*time.Minute)))
 			if n := r.w.Stats().Succeeded; n != int64(hour+1) {
 				t.Errorf("%d have run 20 minutes after hour %d, want %d: the turns of what went back went to nobody, or to several", n, hour, hour+1)
 			}

@@ -152,6 +152,6 @@ func drainRabbit(o options) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = ch.QueueInspect(o.queue) // behind the last acknowledgement
+	_, err = ch.QueueDeclarePassive(o.queue, true, false, false, false, nil) // behind the last acknowledgement
 	return answer, err
 }
