@@ -7,8 +7,8 @@ import (
 
 // A pace says how many messages per slot the worker holds unsettled. Celery's worker_prefetch_multiplier is right for tasks that
 // take long: what lies here another worker could run. For tasks that take less than a round trip it is what makes a worker slow:
-// nothing shares a call. So while tasks are short the pace grows, by doubling, to as much as is run in aheadFor, and shrinks with
-// tasks that take longer. It falls back to the multiplier at once when one takes stallAfter, or all slots have been busy for so long.
+// nothing shares a call. So while tasks are short, and more of them are under way than run, the pace grows, by doubling, to as much as
+// is run in aheadFor, and shrinks with tasks that take longer. It falls back to the multiplier at once when one takes stallAfter, or all slots have been busy for so long.
 // What nobody has begun by then the transport gives back. It is safe for concurrent use.
 type pace struct {
 	least, most int // per slot; the same when somebody has said how many there are to be
@@ -40,8 +40,9 @@ func newPace(least, most int) *pace {
 	return p
 }
 
-// ran counts a run that has ended.
-func (p *pace) ran(took time.Duration) {
+// ran counts a run that has ended. crowded: more tasks are under way than there are slots, so that calls could be shared; who has
+// one task at a time to do needs no window.
+func (p *pace) ran(took time.Duration, crowded bool) {
 	if p.least == p.most {
 		return
 	}
@@ -57,7 +58,7 @@ func (p *pace) ran(took time.Duration) {
 	switch fits := aheadFor / max(p.mean, 1); {
 	case fits < time.Duration(p.each/2) && p.each > p.least: // by more than the few that another process held up
 		p.each = max(p.least, p.each/2)
-	case fits >= time.Duration(2*p.each) && 2*p.each <= p.most:
+	case crowded && fits >= time.Duration(2*p.each) && 2*p.each <= p.most:
 		if !time.Now().Before(p.calm) {
 			p.each *= 2
 		}

@@ -8,7 +8,7 @@ import (
 
 func (p *pace) runs(n int, took time.Duration) {
 	for range n {
-		p.ran(took)
+		p.ran(took, true)
 	}
 }
 
@@ -25,19 +25,24 @@ func TestThePaceFollowsTheTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPace(4, 64)
 		wantPace(t, p, 4)
+		lone := newPace(4, 64)
+		for range 1000 {
+			lone.ran(10*time.Microsecond, false) // one after the other: nothing waits
+		}
+		wantPace(t, lone, 4)
 		p.runs(1000, 5*time.Millisecond)
 		wantPace(t, p, 4)
 		p.runs(1000, time.Millisecond)
 		wantPace(t, p, 16)
 		p.runs(1000, 10*time.Microsecond)
 		wantPace(t, p, 64)
-		p.ran(8 * time.Millisecond) // somebody else had the CPU
+		p.ran(8*time.Millisecond, true) // somebody else had the CPU
 		wantPace(t, p, 64)
 		p.runs(1000, 3*time.Millisecond)
 		wantPace(t, p, 8)
 		p.runs(1000, 10*time.Microsecond)
 		wantPace(t, p, 64)
-		p.ran(time.Second)
+		p.ran(time.Second, true)
 		wantPace(t, p, 4)
 
 		p.runs(1000, 10*time.Microsecond)

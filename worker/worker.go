@@ -197,6 +197,12 @@ func (w *Worker) window() int {
 	return prefetchCount(w.slots.ceiling(), w.each(), w.calendar.waitingForETA(), w.cfg.ETALimit)
 }
 
+// crowded reports whether more tasks are under way than there are slots: some of them settle.
+func (w *Worker) crowded() bool {
+	under, _ := w.meter.unsettled.look(time.Time{})
+	return under > w.slots.ceiling()
+}
+
 // each is how many of them there are for each slot.
 func (w *Worker) each() int {
 	each := w.pace.perSlot()
