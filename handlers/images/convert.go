@@ -10,7 +10,7 @@ import (
 // converted row by row when it is resampled.
 func newPicture(img image.Image) *picture {
 	b := img.Bounds()
-	p := &picture{size: size{b.Dx(), b.Dy()}, subX: 1, subY: 1}
+	p := &picture{size: size{b.Dx(), b.Dy()}}
 	switch img := img.(type) {
 	case *image.Gray:
 		p.model = modelGray
@@ -35,7 +35,7 @@ func newPicture(img image.Image) *picture {
 			break
 		}
 		p.model = modelRGBA
-		p.planes = []plane{{w: p.w, h: p.h, channels: 4, row: func(y int, _ []uint8) []uint8 {
+		p.planes = []plane{{w: p.w, h: p.h, channels: 4, perX: 1, perY: 1, row: func(y int, _ []uint8) []uint8 {
 			return img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):][:4*p.w]
 		}}}
 	case *image.NRGBA:
@@ -100,38 +100,41 @@ func (p *picture) generic(img image.Image) {
 // rows is one plane whose rows fill converts into the scratch row.
 func (p *picture) rows(m model, channels int, fill func(y int, row []uint8)) []plane {
 	p.model = m
-	return []plane{{w: p.w, h: p.h, channels: channels, row: func(y int, scratch []uint8) []uint8 {
+	return []plane{{w: p.w, h: p.h, channels: channels, perX: 1, perY: 1, row: func(y int, scratch []uint8) []uint8 {
 		fill(y, scratch)
 		return scratch
 	}}}
 }
 
 func bytePlane(pix []uint8, stride, w, h int) plane {
-	return plane{w: w, h: h, channels: 1, row: func(y int, _ []uint8) []uint8 { return pix[y*stride:][:w] }}
+	return plane{w: w, h: h, channels: 1, perX: 1, perY: 1, row: func(y int, _ []uint8) []uint8 { return pix[y*stride:][:w] }}
 }
 
 func (p *picture) ycbcr(img *image.YCbCr) {
 	p.model = modelYCbCr
 	b := img.Rect
+	sx, sy := 1, 1
 	switch img.SubsampleRatio {
 	case image.YCbCrSubsampleRatio422:
-		p.subX = 2
+		sx = 2
 	case image.YCbCrSubsampleRatio420:
-		p.subX, p.subY = 2, 2
+		sx, sy = 2, 2
 	case image.YCbCrSubsampleRatio440:
-		p.subY = 2
+		sy = 2
 	case image.YCbCrSubsampleRatio411:
-		p.subX = 4
+		sx = 4
 	case image.YCbCrSubsampleRatio410:
-		p.subX, p.subY = 4, 2
+		sx, sy = 4, 2
 	}
-	sx, sy := int(p.subX), int(p.subY)
 	cw, ch := (p.w+sx-1)/sx, (p.h+sy-1)/sy
 	c := img.COffset(b.Min.X, b.Min.Y)
 	p.planes = []plane{
 		bytePlane(img.Y[img.YOffset(b.Min.X, b.Min.Y):], img.YStride, p.w, p.h),
 		bytePlane(img.Cb[c:], img.CStride, cw, ch),
 		bytePlane(img.Cr[c:], img.CStride, cw, ch),
+	}
+	for i := range p.planes[1:] {
+		p.planes[1+i].perX, p.planes[1+i].perY = float64(sx), float64(sy)
 	}
 }
 

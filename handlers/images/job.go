@@ -138,8 +138,6 @@ func reduce(ctx context.Context, p *picture, i info, out size, crop box, format 
 		out = out.swapped(true)
 		crop = box{crop.y, crop.x, crop.h, crop.w}
 	}
-	sx, sy := float64(p.w)/float64(i.w), float64(p.h)/float64(i.h) // less than 1 when the decoder reduced
-	crop = box{crop.x * sx, crop.y * sy, crop.w * sx, crop.h * sy}
 	flipX, flipY := flips(i.orientation)
 	s, err := p.scale(ctx, crop, out, format == formatJPEG, flipX, flipY)
 	if err != nil {

@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stalkworker/stalk/handlers/images/sampleimage"
@@ -10,10 +11,17 @@ import (
 // A decoder may return the picture reduced: what is cut and how it is turned stays the same.
 func TestReducedDecodeGivesTheSameThumbnail(t *testing.T) {
 	p := newPicture(sampleimage.New(200, 120, 3))
+	q := *p // the same samples, as an eighth of the file's own size
+	q.size = size{1600, 960}
+	q.planes = slices.Clone(p.planes)
+	for i := range q.planes {
+		q.planes[i].perX *= 8
+		q.planes[i].perY *= 8
+	}
 	for o := 1; o <= 8; o++ {
 		i := info{size: p.size, format: formatJPEG, metadata: metadata{orientation: o}}
 		large := i
-		large.size = size{1600, 960} // the file's own size, of which the decoder made an eighth
+		large.size = q.size
 		for _, how := range []string{fitInside, fitCover, fitFill} {
 			out, crop := fit(how, i.upright(), size{30, 40})
 			outLarge, cropLarge := fit(how, large.upright(), size{30, 40})
@@ -21,7 +29,7 @@ func TestReducedDecodeGivesTheSameThumbnail(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := reduce(t.Context(), p, large, outLarge, cropLarge, formatJPEG)
+			b, err := reduce(t.Context(), &q, large, outLarge, cropLarge, formatJPEG)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -12,13 +12,12 @@ const (
 	modelRGBA               // one plane of four channels, colours multiplied by alpha
 )
 
-// A picture is a decoded source, as stored (orientation not applied).
+// A picture is a decoded source, as stored (orientation not applied). Its size is always that of the source as its
+// header says it, however far a decoder reduced: each plane knows how many source pixels one of its samples covers.
 type picture struct {
 	size
 	model  model
 	planes []plane
-	// subX and subY are how many pixels one chroma sample covers (modelYCbCr).
-	subX, subY float64
 	// video: luma runs 16 to 235 and chroma 16 to 240, as in lossy WebP.
 	video bool
 }
@@ -32,7 +31,7 @@ type scaled struct {
 	halved bool   // modelYCbCr: chroma planes are 4:2:0, else as large as luma
 }
 
-// scale makes the picture w times h from the part crop. flip tells that the result will be mirrored (x, y)
+// scale makes the picture w times h from the part crop, in pixels of the source. flip tells that the result will be mirrored (x, y)
 // by its orientation, so that halved chroma is laid out to be right afterwards.
 func (p *picture) scale(ctx context.Context, crop box, out size, halve bool, flipX, flipY bool) (*scaled, error) {
 	s := &scaled{size: out, model: p.model, halved: halve && p.model == modelYCbCr}
@@ -42,10 +41,9 @@ func (p *picture) scale(ctx context.Context, crop box, out size, halve bool, fli
 			if halve {
 				to, at = halved(out, crop, flipX, flipY)
 			}
-			at = box{at.x / p.subX, at.y / p.subY, at.w / p.subX, at.h / p.subY}
 		}
-		kx := newKernel(pl.w, at.x, at.w, to.w)
-		ky := newKernel(pl.h, at.y, at.h, to.h)
+		kx := newKernel(pl.w, at.x/pl.perX, at.w/pl.perX, to.w)
+		ky := newKernel(pl.h, at.y/pl.perY, at.h/pl.perY, to.h)
 		pix, err := resample(ctx, pl, kx, ky, to.w, to.h)
 		if err != nil {
 			return nil, err

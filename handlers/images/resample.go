@@ -77,8 +77,12 @@ func lanczos(x float64) float64 {
 
 // A plane is samples in rows: one channel, or several interleaved. A row is produced when it is asked for, so
 // that what must be converted (a palette, 16 bits, alpha) never exists twice as a whole.
+//
+// Sample x covers the pixels [x*perX, (x+1)*perX) of the source, which need not be whole, and the last one may stick
+// out beyond the picture's edge.
 type plane struct {
 	w, h, channels int
+	perX, perY     float64
 	row            func(y int, scratch []uint8) []uint8 // w*channels samples; may return scratch or the picture's own memory
 }
 
