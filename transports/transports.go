@@ -48,7 +48,8 @@ type Consumer interface {
 	// Receive blocks for the next message. Cancelled or not, it loses nothing.
 	Receive(ctx context.Context) (*Delivery, error)
 	// SetWindow changes how many unsettled deliveries we accept; at least 1. What was fetched past a narrower window and
-	// not yet received goes back to its queue, so that others may take it; at which place is the broker's affair.
+	// not yet received goes back to its queue, so that others may take it; at which place is the broker's affair. What stays
+	// fetched may be n beside what had been received before.
 	SetWindow(ctx context.Context, n int) error
 	// SetQueues gives the wanted set of queues, not a change.
 	SetQueues(ctx context.Context, queues []Queue) error

@@ -26,13 +26,13 @@ type Broker struct {
 	// Name returns a new name for a queue or an exchange that nobody else uses. Required.
 	Name func() string
 
-	Order        Order            // how priorities are delivered
-	Leases       bool             // a receipt outlives its Conn; the next Conn of the same Transport adopts it
-	Counts       bool             // Delivery.Count is filled, at least for a queue declared with x-queue-type quorum
-	AnyQueue     bool             // a message for any name is kept, as on Redis, whether or not somebody made the queue
-	KeepsFetched bool             // what was fetched past a narrower window stays here; to be mended, not to be relied upon
-	HeaderOrder  bool             // the order of header keys is kept
-	Headers      *protocol.Object // further headers that must survive; nil: none
+	Order       Order            // how priorities are delivered
+	Leases      bool             // a receipt outlives its Conn; the next Conn of the same Transport adopts it
+	Counts      bool             // Delivery.Count is filled, at least for a queue declared with x-queue-type quorum
+	AnyQueue    bool             // a message for any name is kept, as on Redis, whether or not somebody made the queue
+	HeaderOrder bool             // the order of header keys is kept
+	Beside      bool             // a window that was narrowed may stay full beside what had been received before
+	Headers     *protocol.Object // further headers that must survive; nil: none
 
 	// Cut breaks every connection to this view of the broker at once, without telling the transports. nil: the
 	// cases that need it are skipped.
