@@ -17,7 +17,7 @@ func TestPairedRowsAreExact(t *testing.T) {
 		}
 		r := resampler{
 			p:       plane{w: w, h: 2, channels: 1, row: func(y int, _ []uint8) []uint8 { return rows[y] }},
-			kx:      newKernel(w, float64(rnd.IntN(5)-2), float64(w), n),
+			kx:      newKernel(axisOf(w, 1, 1, w), float64(rnd.IntN(5)-2), float64(w), n),
 			scratch: make([]uint8, w),
 		}
 		p := newPair(&r, n)

@@ -2,7 +2,6 @@ package images
 
 import (
 	"context"
-	"math"
 )
 
 // Lanczos-3 reduction in two passes, as Pillow's Image.resize(LANCZOS) does it: the kernel is widened by
@@ -16,73 +15,16 @@ const (
 	checkRows  = 64 // rows between two looks at the context
 )
 
-// A kernel is the taps of one axis: output i is the sum of weight[i*stride+j] * source[first[i]+j] for j < count[i].
-// Both first and first+count never fall from one output to the next.
-type kernel struct {
-	first, count []int32
-	weight       []int32
-	stride       int
-	widened      bool // the axis is reduced
-}
-
-// newKernel maps n outputs on the stretch [start, start+length) of a source axis of srcLen samples. The stretch
-// may begin before the source and end after it: what is missing has no weight.
-func newKernel(srcLen int, start, length float64, n int) kernel {
-	scale := length / float64(n)
-	filter := max(scale, 1)
-	support := lobes * filter
-	stride := min(int(math.Ceil(support))*2+1, srcLen)
-	k := kernel{
-		first: make([]int32, n), count: make([]int32, n),
-		weight: make([]int32, n*stride), stride: stride, widened: scale > 1,
-	}
-	taps := make([]float64, stride)
-	for i := range n {
-		center := start + (float64(i)+0.5)*scale
-		lo := min(max(int(math.Floor(center-support+0.5)), 0), srcLen-1)
-		hi := max(min(int(math.Floor(center+support+0.5)), srcLen), lo+1)
-		hi = min(hi, lo+stride)
-		sum := 0.0
-		for j := range hi - lo {
-			taps[j] = lanczos((float64(lo+j) - center + 0.5) / filter)
-			sum += taps[j]
-		}
-		if sum == 0 { // only a stretch far outside the source: its nearest sample
-			taps[0], sum, hi = 1, 1, lo+1
-		}
-		// Rounding the running total, not each weight, makes the weights sum to one exactly and keeps the
-		// error from gathering when thousands of taps weigh next to nothing each.
-		total, given := 0.0, int32(0)
-		for j := range hi - lo {
-			total += taps[j]
-			upTo := int32(math.Round(total / sum * (1 << weightBits)))
-			k.weight[i*stride+j] = upTo - given
-			given = upTo
-		}
-		k.first[i], k.count[i] = int32(lo), int32(hi-lo)
-	}
-	return k
-}
-
-func lanczos(x float64) float64 {
-	switch {
-	case x == 0:
-		return 1
-	case x <= -lobes || x >= lobes:
-		return 0
-	}
-	p := math.Pi * x
-	return math.Sin(p) / p * math.Sin(p/lobes) / (p / lobes)
-}
-
 // A plane is samples in rows: one channel, or several interleaved. A row is produced when it is asked for, so
 // that what must be converted (a palette, 16 bits, alpha) never exists twice as a whole.
 //
 // Sample x covers the pixels [x*perX, (x+1)*perX) of the source, which need not be whole, and the last one may stick
-// out beyond the picture's edge.
+// out beyond the picture's edge. Where a decoder reduced by taking means, boxX and boxY say of how many samples of the plane as it
+// would be at full size each is the mean (the last of what is left); the kernel makes up for that. 0 is 1.
 type plane struct {
 	w, h, channels int
 	perX, perY     float64
+	boxX, boxY     int
 	row            func(y int, scratch []uint8) []uint8 // w*channels samples; may return scratch or the picture's own memory
 }
 
