@@ -69,11 +69,18 @@ class Monitor:
         self.socket.close()
 
     def messages(self):
+        """Every message once: one that a worker gives back unread is pushed again with its delivery_tag, which
+        each publish makes anew."""
+        published = set()
         for line in list(self.lines):
             found = PUSH.match(line)
             if not found:
                 continue
             raw = json.loads(unescape(found[2]))
+            tag = raw["properties"]["delivery_tag"]
+            if tag in published:
+                continue
+            published.add(tag)
             queue = found[1].split(rb"\x06")[0].decode()
             yield Message(queue, raw["headers"], raw["properties"], base64.b64decode(raw["body"]))
 
