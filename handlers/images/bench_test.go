@@ -43,7 +43,7 @@ func BenchmarkThumbnail12MP(b *testing.B) {
 	b.ReportAllocs()
 	start := cpu(b)
 	for b.Loop() {
-		if _, err := cfg.thumbnail(b.Context(), thumbnailArgs{Source: "photo.jpg", Size: dims(256, 256), Fit: fitInside, Quality: 85}); err != nil {
+		if _, err := cfg.thumbnail(b.Context(), defaults("photo.jpg")); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -76,7 +76,7 @@ func BenchmarkReduce12MP(b *testing.B) {
 	start := cpu(b)
 	for b.Loop() {
 		out, crop := fit(fitInside, i.upright(), size{256, 256})
-		if _, err := reduce(b.Context(), p, i, out, crop, formatJPEG); err != nil {
+		if _, err := reduce(b.Context(), p, i, out, crop, true); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,59 +1,186 @@
 package images
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"image"
 	"image/color"
-	"image/jpeg"
 	"image/png"
 	"io"
+
+	"github.com/stalkworker/stalk/handlers/images/jpegwrite"
 )
 
-// encode writes the picture. icc is the source's colour profile, kept where it still fits.
-func (s *scaled) encode(ctx context.Context, w io.Writer, format string, quality int, icc []byte) error {
-	icc = fitting(icc, s.model)
-	w = &watched{ctx, w}
-	if format == formatPNG {
-		e := png.Encoder{CompressionLevel: png.DefaultCompression}
-		return e.Encode(&inserting{w: w, after: 33, extra: pngProfile(icc)}, s.image(false))
-	}
-	return jpeg.Encode(&inserting{w: w, after: 2, extra: jpegProfile(icc)}, s.image(true), &jpeg.Options{Quality: quality})
+// leastQuality is how far max_bytes may push a JPEG: what is below shows nothing worth its bytes.
+const leastQuality = 10
+
+// An attachment is what goes into the file beside the picture.
+type attachment struct {
+	icc  []byte // nil: none, which means sRGB
+	exif []byte // a TIFF structure; nil: none
 }
 
-// image presents the samples to an encoder. For flat, transparency is laid over white.
-func (s *scaled) image(flat bool) image.Image {
+// encode writes the picture in the style. It returns the quality that maxBytes came to, 0 when it was not asked for.
+func (s *scaled) encode(ctx context.Context, w io.Writer, st style, a attachment) (int, error) {
+	a.icc = fitting(a.icc, s.model)
+	w = &watched{ctx, w}
+	if st.format == formatPNG {
+		if st.maxBytes > 0 {
+			return 0, valueError("max_bytes is for JPEG: a PNG has no quality to give up")
+		}
+		e := png.Encoder{CompressionLevel: png.DefaultCompression}
+		return 0, e.Encode(&inserting{w: w, after: 33, extra: append(pngProfile(a.icc), pngEXIF(a.exif)...)}, s.image())
+	}
+	about, err := jpegEXIF(a.exif)
+	if err != nil {
+		return 0, err
+	}
+	o := jpegwrite.Options{Quality: st.quality, Progressive: st.progressive, Segments: append(about, jpegProfile(a.icc)...)}
+	p := s.planes(st.full)
+	if st.maxBytes == 0 {
+		return 0, jpegwrite.Encode(w, p, o)
+	}
+	return encodeWithin(ctx, w, st.maxBytes, p, o)
+}
+
+// encodeWithin writes at the best quality that takes no more than most bytes, from o's own down.
+func encodeWithin(ctx context.Context, w io.Writer, most int64, p jpegwrite.Picture, o jpegwrite.Options) (int, error) {
+	var best []byte
+	quality := 0
+	try := func(q int) (bool, error) {
+		b := bounded{most: most}
+		o.Quality = q
+		err := jpegwrite.Encode(&watched{ctx, &b}, p, o)
+		if err == nil {
+			best, quality = b.Bytes(), q
+		} else if !errors.Is(err, errFull) {
+			return false, err
+		}
+		return err == nil, nil
+	}
+	low, high := min(leastQuality, o.Quality), o.Quality
+	fits, err := try(high)
+	for high--; err == nil && !fits && low <= high; {
+		middle := (low + high + 1) / 2
+		var ok bool
+		if ok, err = try(middle); ok {
+			low = middle + 1
+		} else {
+			high = middle - 1
+		}
+	}
+	switch {
+	case err != nil:
+		return 0, err
+	case best == nil:
+		return 0, valueError("the thumbnail does not fit in max_bytes %d at quality %d, which is the least that is tried", most, min(leastQuality, o.Quality))
+	}
+	_, err = w.Write(best)
+	return quality, err
+}
+
+var errFull = errors.New("images: more than was asked for")
+
+// bounded is a buffer that takes no more than most bytes.
+type bounded struct {
+	bytes.Buffer
+	most int64
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if int64(b.Len()+len(p)) > b.most {
+		return 0, errFull
+	}
+	return b.Buffer.Write(p)
+}
+
+// planes presents the samples to the JPEG encoder: converted once where they are RGB, transparency laid over white.
+func (s *scaled) planes(full bool) jpegwrite.Picture {
+	p := jpegwrite.Picture{W: s.w, H: s.h}
+	switch s.model {
+	case modelGray:
+		p.Planes = []jpegwrite.Plane{{Pix: s.pix[0], Stride: s.w}}
+		return p
+	case modelYCbCr:
+		for i, pix := range s.pix {
+			p.Planes = append(p.Planes, jpegwrite.Plane{Pix: pix, Stride: s.sizes[i].w})
+		}
+		if s.halved {
+			p.Sampling = jpegwrite.S420
+		}
+		return p
+	}
+	step := 2
+	if full {
+		step = 1
+	} else {
+		p.Sampling = jpegwrite.S420
+	}
+	y, cb, cr := s.ycbcr(step)
+	wide := (s.w + step - 1) / step
+	p.Planes = []jpegwrite.Plane{{Pix: y, Stride: s.w}, {Pix: cb, Stride: wide}, {Pix: cr, Stride: wide}}
+	return p
+}
+
+// ycbcr converts RGB to JFIF's planes, chroma being the mean of step x step pixels.
+func (s *scaled) ycbcr(step int) (luma, cb, cr []uint8) {
+	channels := 3
+	if s.model == modelRGBA {
+		channels = 4
+	}
+	wide, high := (s.w+step-1)/step, (s.h+step-1)/step
+	luma, cb, cr = make([]uint8, s.w*s.h), make([]uint8, wide*high), make([]uint8, wide*high)
+	sums := make([][3]int32, wide)
+	for y := 0; y < s.h; y += step {
+		clear(sums)
+		for dy := range step {
+			at := min(y+dy, s.h-1) // the last row and column stand for those that are missing
+			row := s.pix[0][at*s.w*channels:][:s.w*channels]
+			for x := range s.w {
+				px := row[x*channels:][:channels]
+				r, g, b := int32(px[0]), int32(px[1]), int32(px[2])
+				if channels == 4 {
+					a := int32(px[3])
+					r, g, b = min(r, a)+255-a, min(g, a)+255-a, min(b, a)+255-a
+				}
+				luma[at*s.w+x] = uint8((19595*r + 38470*g + 7471*b + 1<<15) >> 16)
+				sum := &sums[x/step]
+				sum[0], sum[1], sum[2] = sum[0]+r, sum[1]+g, sum[2]+b
+				if x == s.w-1 && step == 2 && x%2 == 0 {
+					sum[0], sum[1], sum[2] = sum[0]+r, sum[1]+g, sum[2]+b
+				}
+			}
+		}
+		shift := 16
+		if step == 2 {
+			shift = 18
+		}
+		out := y / step * wide
+		half := int32(1)<<(shift-1) - 1
+		for i, sum := range sums {
+			r, g, b := sum[0], sum[1], sum[2]
+			cb[out+i] = uint8((-11059*r - 21709*g + 32768*b + half + 128<<shift) >> shift)
+			cr[out+i] = uint8((32768*r - 27439*g - 5329*b + half + 128<<shift) >> shift)
+		}
+	}
+	return luma, cb, cr
+}
+
+// image presents the samples to the PNG encoder.
+func (s *scaled) image() image.Image {
 	r := image.Rect(0, 0, s.w, s.h)
 	switch s.model {
 	case modelGray:
 		return &image.Gray{Pix: s.pix[0], Stride: s.w, Rect: r}
-	case modelYCbCr:
-		m := &image.YCbCr{
-			Y: s.pix[0], Cb: s.pix[1], Cr: s.pix[2], YStride: s.w, CStride: s.sizes[1].w,
-			SubsampleRatio: image.YCbCrSubsampleRatio444, Rect: r,
+	case modelYCbCr, modelRGB:
+		rgb := s.pix[0]
+		if s.model == modelYCbCr {
+			rgb = s.rgb()
 		}
-		if s.halved {
-			m.SubsampleRatio = image.YCbCrSubsampleRatio420
-		}
-		if !flat {
-			return rgbOf(m)
-		}
-		return m
-	case modelRGB:
 		m := image.NewRGBA(r)
 		for i, j := 0, 0; i < len(m.Pix); i, j = i+4, j+3 {
-			copy(m.Pix[i:i+3], s.pix[0][j:j+3])
-			m.Pix[i+3] = 255
-		}
-		return m
-	}
-	if flat {
-		m := image.NewRGBA(r)
-		for i := 0; i < len(m.Pix); i += 4 {
-			px := s.pix[0][i : i+4]
-			white := 255 - px[3]
-			for c := range 3 {
-				m.Pix[i+c] = min(px[c], px[3]) + white
-			}
+			copy(m.Pix[i:i+3], rgb[j:j+3])
 			m.Pix[i+3] = 255
 		}
 		return m
@@ -61,33 +188,44 @@ func (s *scaled) image(flat bool) image.Image {
 	m := image.NewNRGBA(r)
 	for i := 0; i < len(m.Pix); i += 4 {
 		px := s.pix[0][i : i+4]
-		a := uint32(px[3])
 		m.Pix[i+3] = px[3]
-		if a == 0 {
-			continue
-		}
 		for c := range 3 {
-			m.Pix[i+c] = uint8(min((uint32(px[c])*255+a/2)/a, 255))
+			m.Pix[i+c] = divided(px[c], px[3])
 		}
 	}
 	return m
 }
 
-func rgbOf(m *image.YCbCr) *image.RGBA {
-	out := image.NewRGBA(m.Rect)
+// divided is a colour that was multiplied by alpha.
+func divided(v, alpha uint8) uint8 {
+	if alpha == 0 {
+		return 0
+	}
+	a := uint32(alpha)
+	return uint8(min((uint32(v)*255+a/2)/a, 255))
+}
+
+// rgb is the planes of a YCbCr picture as pixels of three channels.
+func (s *scaled) rgb() []uint8 {
+	out := make([]uint8, 3*s.w*s.h)
+	step := 1
+	if s.halved {
+		step = 2
+	}
 	i := 0
-	for y := range m.Rect.Dy() {
-		for x := range m.Rect.Dx() {
-			yi, ci := m.YOffset(x, y), m.COffset(x, y)
-			r, g, b := color.YCbCrToRGB(m.Y[yi], m.Cb[ci], m.Cr[ci])
-			out.Pix[i], out.Pix[i+1], out.Pix[i+2], out.Pix[i+3] = r, g, b, 255
-			i += 4
+	for y := range s.h {
+		luma := s.pix[0][y*s.w:][:s.w]
+		chroma := y / step * s.sizes[1].w
+		for x, l := range luma {
+			c := chroma + x/step
+			out[i], out[i+1], out[i+2] = color.YCbCrToRGB(l, s.pix[1][c], s.pix[2][c])
+			i += 3
 		}
 	}
 	return out
 }
 
-// inserting puts extra behind the first bytes of a stream: encoders of the standard library write no metadata.
+// inserting puts extra behind the first bytes of a stream: the standard library's encoder writes no metadata.
 type inserting struct {
 	w     io.Writer
 	after int

@@ -10,6 +10,7 @@ import (
 type metadata struct {
 	orientation int    // 1 to 8
 	icc         []byte // colour profile, or nil
+	exif        []byte // a TIFF structure in the file's own bytes, or nil
 	frame       jpegFrame
 	interlaced  bool // PNG
 }
@@ -72,7 +73,7 @@ func jpegMetadata(data []byte) metadata {
 			m.frame = jpegFrameOf(marker, payload)
 		case marker == 0xe1 && m.orientation == 0:
 			if tiff, ok := bytes.CutPrefix(payload, []byte("Exif\x00\x00")); ok {
-				m.orientation = orientation(tiff)
+				m.orientation, m.exif = orientation(tiff), tiff
 			}
 		case marker == 0xe2:
 			if part, ok := bytes.CutPrefix(payload, []byte("ICC_PROFILE\x00")); ok && len(part) > 2 {
@@ -107,7 +108,7 @@ func pngMetadata(data []byte) metadata {
 		rest = rest[12+length:]
 		switch kind {
 		case "eXIf":
-			m.orientation = orientation(payload)
+			m.orientation, m.exif = orientation(payload), payload
 		case "iCCP":
 			if !seen {
 				seen, m.icc = true, inflateProfile(payload)
@@ -133,7 +134,7 @@ func webpMetadata(data []byte) metadata {
 		switch kind {
 		case "EXIF":
 			tiff := bytes.TrimPrefix(payload, []byte("Exif\x00\x00")) // some writers keep JPEG's prefix
-			m.orientation = orientation(tiff)
+			m.orientation, m.exif = orientation(tiff), tiff
 		case "ICCP":
 			m.icc = payload
 		}
@@ -147,8 +148,29 @@ func webpMetadata(data []byte) metadata {
 //
 // It returns 0 when there is none.
 func orientation(tiff []byte) int {
-	if len(tiff) < 8 {
+	entry, order := orientationEntry(tiff)
+	if entry == nil {
 		return 0
+	}
+	v := 0
+	switch order.Uint16(entry[2:]) {
+	case 1: // byte
+		v = int(entry[8])
+	case 3: // short
+		v = int(order.Uint16(entry[8:]))
+	case 4: // long
+		v = int(min(order.Uint32(entry[8:]), 9))
+	}
+	if v < 1 || v > 8 {
+		return 0
+	}
+	return v
+}
+
+// orientationEntry is the directory's entry of the tag, in tiff itself; nil when there is none.
+func orientationEntry(tiff []byte) ([]byte, binary.ByteOrder) {
+	if len(tiff) < 8 {
+		return nil, nil
 	}
 	var order binary.ByteOrder
 	switch string(tiff[:2]) {
@@ -157,33 +179,39 @@ func orientation(tiff []byte) int {
 	case "MM":
 		order = binary.BigEndian
 	default:
-		return 0
+		return nil, nil
 	}
 	offset := uint64(order.Uint32(tiff[4:]))
 	if order.Uint16(tiff[2:]) != 42 || offset+2 > uint64(len(tiff)) {
-		return 0
+		return nil, nil
 	}
 	count := int(order.Uint16(tiff[offset:]))
 	entries := tiff[offset+2:]
 	for range min(count, maxTags, len(entries)/12) {
 		entry := entries[:12]
 		entries = entries[12:]
-		if order.Uint16(entry) != 0x0112 || order.Uint32(entry[4:]) != 1 {
-			continue
+		if order.Uint16(entry) == 0x0112 && order.Uint32(entry[4:]) == 1 {
+			return entry, order
 		}
-		v := 0
-		switch order.Uint16(entry[2:]) {
-		case 1: // byte
-			v = int(entry[8])
-		case 3: // short
-			v = int(order.Uint16(entry[8:]))
-		case 4: // long
-			v = int(min(order.Uint32(entry[8:]), 9))
-		}
-		if v < 1 || v > 8 {
-			return 0
-		}
-		return v
 	}
-	return 0
+	return nil, nil
+}
+
+// upright is a copy of the EXIF of a picture that has been turned as it says: nothing is left to turn.
+func upright(tiff []byte) []byte {
+	tiff = bytes.Clone(tiff)
+	entry, order := orientationEntry(tiff)
+	if entry == nil {
+		return tiff
+	}
+	clear(entry[8:])
+	switch order.Uint16(entry[2:]) {
+	case 1:
+		entry[8] = 1
+	case 3:
+		order.PutUint16(entry[8:], 1)
+	case 4:
+		order.PutUint32(entry[8:], 1)
+	}
+	return tiff
 }

@@ -104,11 +104,11 @@ func TestHalvedChromaStaysUnderLumaWhenTurned(t *testing.T) {
 		for _, out := range []size{{17, 13}, {16, 13}, {13, 16}} {
 			i := info{size: p.size, metadata: metadata{orientation: o}}
 			crop := box{0, 0, 203, 203}
-			full, err := reduce(t.Context(), p, i, out, crop, formatPNG)
+			full, err := reduce(t.Context(), p, i, out, crop, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			half, err := reduce(t.Context(), p, i, out, crop, formatJPEG)
+			half, err := reduce(t.Context(), p, i, out, crop, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -166,13 +166,13 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		s, err := reduce(ctx, p, i, out, crop, formatJPEG)
+		s, err := reduce(ctx, p, i, out, crop, true)
 		if err != nil || s.size != out {
 			t.Errorf("%v, %v", s, err)
 			return
 		}
 		for _, format := range []string{formatJPEG, formatPNG} {
-			if err := s.encode(ctx, &bytes.Buffer{}, format, 85, i.icc); err != nil {
+			if _, err := s.encode(ctx, &bytes.Buffer{}, style{format: format, quality: 85}, attachment{icc: i.icc, exif: i.exif}); err != nil {
 				t.Error(err)
 			}
 		}

@@ -99,7 +99,7 @@ func TestThumbnailAsksForItsMemoryFirst(t *testing.T) {
 	cfg := testConfig("testdata")
 	host := &narrow{}
 	ctx := handlers.NewContext(t.Context(), handlers.Info{}, host)
-	j := job{cfg: cfg, source: "photo.png", variants: []variant{{size: size{10, 10}, fit: fitInside}}, progress: func(string, int) error {
+	j := job{cfg: cfg, source: "photo.png", variants: []variant{asked(fitInside, 10, 10)}, progress: func(string, int) error {
 		t.Error("it went on without its memory")
 		return nil
 	}}

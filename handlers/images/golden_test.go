@@ -93,11 +93,11 @@ func reduceFile(t testing.TB, tt goldenCase, format string) image.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := reduce(t.Context(), p, i, out, crop, format)
+	s, err := reduce(t.Context(), p, i, out, crop, format == formatJPEG)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.image(format == formatJPEG)
+	return shown(s, format)
 }
 
 func readPNG(t testing.TB, name string) image.Image {

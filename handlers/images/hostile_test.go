@@ -90,14 +90,14 @@ func TestHostilePathsLeadNowhere(t *testing.T) {
 	before := list(t, out)
 	paths := hostilePaths(secret)
 	for _, p := range paths {
-		if made, err := cfg.thumbnail(t.Context(), thumbnailArgs{Source: p, Size: []protocol.Value{int64(4), int64(4)}, Fit: "inside", Quality: 80}); err == nil {
+		if made, err := cfg.thumbnail(t.Context(), square(p, nil, 4)); err == nil {
 			t.Errorf("source %.80q: made %+v", p, made)
 		} else if len(err.Error()) > 3<<20 {
 			t.Errorf("source %.80q: an error of %d bytes", p, len(err.Error()))
 		}
 		// As a target some of them are odd names of files that may be; none may be outside.
 		target := p
-		_, _ = cfg.thumbnail(t.Context(), thumbnailArgs{Source: "a.jpg", Target: &target, Size: []protocol.Value{int64(4), int64(4)}, Fit: "inside", Quality: 80})
+		_, _ = cfg.thumbnail(t.Context(), square("a.jpg", &target, 4))
 	}
 	if after := list(t, out); after != before {
 		t.Errorf("outside the root: %s, was %s", after, before)
@@ -133,7 +133,7 @@ func TestAnAddressIsNoStorageName(t *testing.T) {
 	t.Parallel()
 	cfg, _ := hostileRoot(t)
 	for _, address := range []string{"http://127.0.0.1:1/a.jpg", "https://example.com/a.jpg", "ftp://h/a", "file:///etc/passwd", "s3://b/k.png"} {
-		_, err := cfg.thumbnail(t.Context(), thumbnailArgs{Source: address, Size: []protocol.Value{int64(4), int64(4)}, Fit: "inside", Quality: 80})
+		_, err := cfg.thumbnail(t.Context(), square(address, nil, 4))
 		e, ok := errors.AsType[*protocol.Exception](err)
 		if !ok || e.Type != "ValueError" || !strings.Contains(e.Error(), "nothing is fetched") {
 			t.Errorf("%s: %v", address, err)
@@ -167,7 +167,7 @@ func TestLinksSwappedUnderATask(t *testing.T) {
 	target := "flip/made.jpg"
 	inside := 0
 	for range 100 {
-		if _, err := cfg.thumbnail(t.Context(), thumbnailArgs{Source: "a.jpg", Target: &target, Size: []protocol.Value{int64(4), int64(4)}, Fit: "inside", Quality: 80}); err == nil {
+		if _, err := cfg.thumbnail(t.Context(), square("a.jpg", &target, 4)); err == nil {
 			inside++
 		}
 	}
@@ -292,7 +292,7 @@ func thumb(t *testing.T, cfg Config, data []byte) (allocated uint64, err error) 
 	target := "out.png"
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	_, err = cfg.thumbnail(t.Context(), thumbnailArgs{Source: "in", Target: &target, Size: []protocol.Value{int64(4), int64(4)}, Fit: "inside", Quality: 80})
+	_, err = cfg.thumbnail(t.Context(), square("in", &target, 4))
 	runtime.ReadMemStats(&after)
 	return after.TotalAlloc - before.TotalAlloc, err
 }
@@ -409,7 +409,7 @@ func TestAHardLinkIsNotWrittenThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := "hard.jpg"
-	if _, err := cfg.thumbnail(t.Context(), thumbnailArgs{Source: "a.jpg", Target: &target, Size: []protocol.Value{int64(2), int64(2)}, Fit: "inside", Quality: 80}); err != nil {
+	if _, err := cfg.thumbnail(t.Context(), square("a.jpg", &target, 2)); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(secret); err != nil || !bytes.Equal(got, want) {

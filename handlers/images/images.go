@@ -86,12 +86,27 @@ func (cfg Config) options() handlers.Options {
 
 // thumbnailArgs are the parameters of stalk.images.thumbnail in Python's order.
 type thumbnailArgs struct {
-	Source  string           `json:"source"`
-	Target  *string          `json:"target,omitzero"`
-	Size    []protocol.Value `json:"size" default:"[256, 256]"`
-	Fit     string           `json:"fit" default:"inside"`
-	Format  *string          `json:"format,omitzero"`
-	Quality int64            `json:"quality" default:"85"`
+	Source      string           `json:"source"`
+	Target      *string          `json:"target,omitzero"`
+	Size        []protocol.Value `json:"size" default:"[256, 256]"`
+	Fit         string           `json:"fit" default:"inside"`
+	Format      *string          `json:"format,omitzero"`
+	Quality     int64            `json:"quality" default:"85"`
+	Focal       []protocol.Value `json:"focal,omitzero"`
+	Crop        []protocol.Value `json:"crop,omitzero"`
+	Sharpen     []protocol.Value `json:"sharpen,omitzero"`
+	MaxBytes    *int64           `json:"max_bytes,omitzero"`
+	Progressive bool             `json:"progressive" default:"false"`
+	Subsampling string           `json:"subsampling" default:"4:2:0"`
+	Metadata    string           `json:"metadata" default:"drop"`
+	ICC         string           `json:"icc" default:"keep"`
+}
+
+func (a thumbnailArgs) request() request {
+	return request{
+		target: a.Target, size: a.Size, fit: a.Fit, format: a.Format, quality: a.Quality, focal: a.Focal, crop: a.Crop, sharpen: a.Sharpen,
+		maxBytes: a.MaxBytes, progressive: a.Progressive, subsampling: a.Subsampling, metadata: a.Metadata, icc: a.ICC,
+	}
 }
 
 // variantsArgs are the parameters of stalk.images.variants.
@@ -102,11 +117,12 @@ type variantsArgs struct {
 
 // Made is one picture that was written: what both tasks return.
 type Made struct {
-	Name   string `json:"name"` // storage name
-	Width  int    `json:"width"`
-	Height int    `json:"height"`
-	Bytes  int64  `json:"bytes"`
-	Format string `json:"format"` // "jpeg" or "png"
+	Name    string `json:"name"` // storage name
+	Width   int    `json:"width"`
+	Height  int    `json:"height"`
+	Bytes   int64  `json:"bytes"`
+	Format  string `json:"format"`           // "jpeg" or "png"
+	Quality int    `json:"quality,omitzero"` // that max_bytes came to; 0: it was not asked for
 }
 
 func (cfg Config) thumbnail(ctx context.Context, a thumbnailArgs) (Made, error) {
@@ -114,7 +130,7 @@ func (cfg Config) thumbnail(ctx context.Context, a thumbnailArgs) (Made, error) 
 	if err != nil {
 		return Made{}, err
 	}
-	v, err := variantOf("", a.Target, a.Size, a.Fit, a.Format, a.Quality)
+	v, err := variantOf("", a.request())
 	if err != nil {
 		return Made{}, err
 	}

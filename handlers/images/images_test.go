@@ -29,7 +29,17 @@ func dims(w, h int) []protocol.Value { return []protocol.Value{int64(w), int64(h
 
 // defaults are the arguments of thumbnail(source).
 func defaults(source string) thumbnailArgs {
-	return thumbnailArgs{Source: source, Size: dims(256, 256), Fit: fitInside, Quality: 85}
+	return thumbnailArgs{
+		Source: source, Size: dims(256, 256), Fit: fitInside, Quality: 85,
+		Subsampling: subsampling420, Metadata: metadataDrop, ICC: iccKeep,
+	}
+}
+
+// square are those of a thumbnail of n x n pixels.
+func square(source string, target *string, n int) thumbnailArgs {
+	a := defaults(source)
+	a.Target, a.Size = target, dims(n, n)
+	return a
 }
 
 func str(s string) *string { return &s }
@@ -291,7 +301,7 @@ func TestBadArgumentsNameThePart(t *testing.T) {
 		{func(a *thumbnailArgs) { a.Size = dims(5, 70000) }, "ValueError", "size must be between 1 and 65535"},
 		{func(a *thumbnailArgs) { a.Size = dims(5, 5)[:1] }, "ValueError", "got 1 numbers"},
 		{func(a *thumbnailArgs) { a.Size = []protocol.Value{1.5, 2.0} }, "TypeError", "size must be two integers"},
-		{func(a *thumbnailArgs) { a.Fit = "crop" }, "ValueError", "'inside', 'cover' or 'fill', got 'crop'"},
+		{func(a *thumbnailArgs) { a.Fit = "crop" }, "ValueError", "'inside', 'contain', 'cover' or 'fill', got 'crop'"},
 		{func(a *thumbnailArgs) { a.Quality = 0 }, "ValueError", "quality must be between 1 and 100, got 0"},
 		{func(a *thumbnailArgs) { a.Format = str("webp") }, "ValueError", "'jpeg' or 'png'"},
 		{func(a *thumbnailArgs) { a.Target = str("x.webp") }, "ValueError", "'x.webp' promises a format"},
@@ -395,7 +405,7 @@ func TestCancellationStopsEveryStage(t *testing.T) {
 	put(t, root, "in.jpg", jpegOf(t, sampleimage.New(400, 300, 1)))
 	for _, stop := range []string{stageDecode, stageResize} {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		j := job{cfg: testConfig(root), source: "in.jpg", variants: []variant{{size: size{50, 50}, fit: fitInside, quality: 85}}}
+		j := job{cfg: testConfig(root), source: "in.jpg", variants: []variant{asked(fitInside, 50, 50)}}
 		j.progress = func(stage string, _ int) error { // the stage itself must notice
 			if stage == stop {
 				cancel(handlers.ErrSoftLimit)
@@ -409,7 +419,7 @@ func TestCancellationStopsEveryStage(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	s := &scaled{size: size{8, 8}, model: modelGray, pix: [][]uint8{make([]uint8, 64)}, sizes: []size{{8, 8}}}
 	cancel(handlers.ErrSoftLimit)
-	if err := s.encode(ctx, &bytes.Buffer{}, formatPNG, 85, nil); !errors.Is(err, handlers.ErrSoftLimit) {
+	if _, err := s.encode(ctx, &bytes.Buffer{}, style{format: formatPNG}, attachment{}); !errors.Is(err, handlers.ErrSoftLimit) {
 		t.Errorf("stopped while encoding: %v", err)
 	}
 	if files, _ := os.ReadDir(root); len(files) != 1 {

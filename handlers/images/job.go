@@ -83,11 +83,14 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 func (j *job) wanted(i info) (size, error) {
 	var want size
 	for _, v := range j.variants {
-		out, crop := fit(v.fit, i.upright(), v.size)
+		out, crop, err := v.frame.fit(i.upright())
+		if err != nil {
+			return size{}, err
+		}
 		if out.pixels() > j.cfg.MaxPixels {
 			return size{}, valueError("the thumbnail would have %d x %d = %d pixels, the limit is %d", out.w, out.h, out.pixels(), j.cfg.MaxPixels)
 		}
-		if v.format != formatPNG && max(out.w, out.h) > maxSide {
+		if v.style.format != formatPNG && max(out.w, out.h) > maxSide {
 			return size{}, valueError("the thumbnail would be %d x %d pixels, a JPEG can have %d each way", out.w, out.h, maxSide)
 		}
 		// The whole source at the scale at which the part that is used has the size of the output.
@@ -102,7 +105,7 @@ func (j *job) wanted(i info) (size, error) {
 // largest is how many pixels the largest variant has.
 func (j *job) largest(i info) (most int64) {
 	for _, v := range j.variants {
-		out, _ := fit(v.fit, i.upright(), v.size)
+		out, _, _ := v.frame.fit(i.upright()) // wanted has seen to errors
 		most = max(most, out.pixels())
 	}
 	return most
@@ -117,29 +120,47 @@ func ceil(f float64) int {
 }
 
 func (j *job) make(ctx context.Context, media storage, p *picture, i info, v variant) (Made, error) {
-	out, crop := fit(v.fit, i.upright(), v.size)
-	s, err := reduce(ctx, p, i, out, crop, v.format)
+	out, crop, err := v.frame.fit(i.upright())
 	if err != nil {
 		return Made{}, err
 	}
-	written, err := media.write(v.target, func(w io.Writer) error {
-		return s.encode(ctx, w, v.format, v.quality, i.icc)
+	var to *gamut
+	a := attachment{icc: i.icc}
+	if v.style.toSRGB && p.model != modelGray {
+		if g := gamutOf(i.icc); g != nil { // else it stays as it is, with its profile
+			a.icc = nil
+			if !g.isSRGB() {
+				to = g
+			}
+		}
+	}
+	if v.style.keepMetadata {
+		a.exif = upright(i.exif)
+	}
+	s, err := reduce(ctx, p, i, out, crop, v.style.format == formatJPEG && !v.style.full && to == nil)
+	if err != nil {
+		return Made{}, err
+	}
+	if to != nil {
+		s.toSRGB(to)
+	}
+	s.sharpen(v.style.sharpen)
+	quality := 0
+	written, err := media.write(v.target, func(w io.Writer) (err error) {
+		quality, err = s.encode(ctx, w, v.style, a)
+		return err
 	})
 	if err != nil {
 		return Made{}, err
 	}
-	return Made{Name: v.target, Width: s.w, Height: s.h, Bytes: written, Format: v.format}, nil
+	return Made{Name: v.target, Width: s.w, Height: s.h, Bytes: written, Format: v.style.format, Quality: quality}, nil
 }
 
-// reduce makes of the picture what an encoder for format wants: upright, out pixels, from the part crop, both
-// of these seen upright and in pixels of the source.
-func reduce(ctx context.Context, p *picture, i info, out size, crop box, format string) (*scaled, error) {
-	if i.orientation >= 5 { // crops are centred, so turning them is all there is to it
-		out = out.swapped(true)
-		crop = box{crop.y, crop.x, crop.h, crop.w}
-	}
+// reduce makes of the picture what an encoder wants: upright, out pixels, from the part crop, both of these seen upright
+// and in pixels of the source; chroma planes of their own halved or not.
+func reduce(ctx context.Context, p *picture, i info, out size, crop box, halve bool) (*scaled, error) {
 	flipX, flipY := flips(i.orientation)
-	s, err := p.scale(ctx, crop, out, format == formatJPEG, flipX, flipY)
+	s, err := p.scale(ctx, crop.stored(i.size, i.orientation), out.swapped(i.orientation >= 5), halve, flipX, flipY)
 	if err != nil {
 		return nil, err
 	}

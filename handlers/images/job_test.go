@@ -25,11 +25,11 @@ func TestReducedDecodeGivesTheSameThumbnail(t *testing.T) {
 		for _, how := range []string{fitInside, fitCover, fitFill} {
 			out, crop := fit(how, i.upright(), size{30, 40})
 			outLarge, cropLarge := fit(how, large.upright(), size{30, 40})
-			a, err := reduce(t.Context(), p, i, out, crop, formatJPEG)
+			a, err := reduce(t.Context(), p, i, out, crop, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := reduce(t.Context(), &q, large, outLarge, cropLarge, formatJPEG)
+			b, err := reduce(t.Context(), &q, large, outLarge, cropLarge, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -47,12 +47,12 @@ func TestWantedIsTheScaleOfTheLargestVariant(t *testing.T) {
 		variants    []variant
 		want        size
 	}{
-		{1, []variant{{size: size{256, 256}, fit: fitInside}}, size{256, 192}},
-		{6, []variant{{size: size{256, 256}, fit: fitInside}}, size{256, 192}},
-		{1, []variant{{size: size{300, 300}, fit: fitCover}}, size{400, 300}},
-		{6, []variant{{size: size{300, 300}, fit: fitCover}}, size{400, 300}},
-		{1, []variant{{size: size{10, 300}, fit: fitFill}, {size: size{50, 5}, fit: fitFill}}, size{50, 300}},
-		{1, []variant{{size: size{9000, 9000}, fit: fitFill}}, size{4000, 3000}},
+		{1, []variant{asked(fitInside, 256, 256)}, size{256, 192}},
+		{6, []variant{asked(fitInside, 256, 256)}, size{256, 192}},
+		{1, []variant{asked(fitCover, 300, 300)}, size{400, 300}},
+		{6, []variant{asked(fitCover, 300, 300)}, size{400, 300}},
+		{1, []variant{asked(fitFill, 10, 300), asked(fitFill, 50, 5)}, size{50, 300}},
+		{1, []variant{asked(fitFill, 9000, 9000)}, size{4000, 3000}},
 	} {
 		j := job{cfg: testConfig(""), variants: tt.variants}
 		got, err := j.wanted(info{size: size{4000, 3000}, metadata: metadata{orientation: tt.orientation}})

@@ -65,8 +65,32 @@ func pngProfile(icc []byte) []byte {
 	w := zlib.NewWriter(&z)
 	w.Write(icc) // a bytes.Buffer does not fail
 	w.Close()
-	chunk := append([]byte("iCCPicc\x00\x00"), z.Bytes()...)
+	chunk := append([]byte("iCCPicc\x00\x00"), z.Bytes()...) // name, method
 	out := binary.BigEndian.AppendUint32(nil, uint32(len(chunk)-4))
 	out = append(out, chunk...)
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
+}
+
+// pngEXIF is EXIF as an eXIf chunk.
+func pngEXIF(tiff []byte) []byte {
+	if len(tiff) == 0 {
+		return nil
+	}
+	chunk := append([]byte("eXIf"), tiff...)
+	out := binary.BigEndian.AppendUint32(nil, uint32(len(tiff)))
+	out = append(out, chunk...)
+	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(chunk))
+}
+
+// jpegEXIF is EXIF as an APP1 segment.
+func jpegEXIF(tiff []byte) ([]byte, error) {
+	const head, most = "Exif\x00\x00", 65535 - 2
+	switch {
+	case len(tiff) == 0:
+		return nil, nil
+	case len(head)+len(tiff) > most:
+		return nil, valueError("the metadata of the source are %d bytes long, a JPEG can have %d: a PNG can keep them", len(tiff), most-len(head))
+	}
+	out := binary.BigEndian.AppendUint16([]byte{0xff, 0xe1}, uint16(2+len(head)+len(tiff)))
+	return append(append(out, head...), tiff...), nil
 }

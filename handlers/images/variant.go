@@ -2,8 +2,8 @@ package images
 
 import (
 	"fmt"
-	"math/big"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/stalkworker/stalk/protocol"
@@ -11,11 +11,29 @@ import (
 
 // A variant is one thumbnail to make, checked.
 type variant struct {
-	target  string // "": derived
-	size    size
-	fit     string
-	format  string // "": by target or source
-	quality int
+	target string // "": derived
+	frame  framing
+	style  style
+}
+
+// A framing is which part of the source is shown, and how large.
+type framing struct {
+	size  size
+	how   string     // fitInside, fitContain, fitCover or fitFill
+	focal [2]float64 // of fitCover: how much of what is cut is cut on the left and above
+	crop  *[4]int    // left, top, right, bottom in pixels of the upright source; nil: all of it
+}
+
+// A style is how the thumbnail is finished and written.
+type style struct {
+	format       string // "": by target or source
+	quality      int
+	maxBytes     int64 // 0: any
+	progressive  bool
+	full         bool // chroma in full size
+	sharpen      unsharp
+	keepMetadata bool
+	toSRGB       bool
 }
 
 // What is asked for when nothing is.
@@ -25,71 +43,98 @@ const (
 	maxSide        = 65535 // what a JPEG can hold
 )
 
-// variantOf checks arguments as they came; where names the part in errors ("" or "variants[2]: ").
-func variantOf(where string, target *string, dimensions []protocol.Value, how string, format *string, quality int64) (variant, error) {
-	v := variant{size: size{defaultSide, defaultSide}, fit: how, quality: int(quality)}
-	if len(dimensions) != 2 {
-		return v, valueError("%ssize must be (width, height), got %d numbers", where, len(dimensions))
-	}
-	for i, d := range dimensions {
-		n, ok := d.(int64)
-		if _, huge := d.(*big.Int); !ok && !huge {
-			return v, exception("TypeError", nil, fmt.Sprintf("%ssize must be two integers, got %s", where, protocol.Repr(dimensions)))
-		}
-		if n < 1 || n > maxSide {
-			return v, valueError("%ssize must be between 1 and %d each way, got %s", where, maxSide, protocol.Repr(dimensions))
-		}
-		if i == 0 {
-			v.size.w = int(n)
-		} else {
-			v.size.h = int(n)
-		}
-	}
-	switch how {
-	case fitInside, fitCover, fitFill:
-	default:
-		return v, valueError("%sfit must be 'inside', 'cover' or 'fill', got %s", where, protocol.Repr(how))
-	}
-	if quality < 1 || quality > 100 {
-		return v, valueError("%squality must be between 1 and 100, got %d", where, quality)
-	}
-	if format != nil {
-		switch strings.ToLower(*format) {
-		case "jpeg", "jpg":
-			v.format = formatJPEG
-		case "png":
-			v.format = formatPNG
+var (
+	defaultFocal = [2]float64{0.5, 0.5}
+	defaultStyle = style{quality: defaultQuality}
+)
+
+// settle fills in what depends on the source: its format and, when no target was given, the name
+//
+//	<folder of source>/thumbs/<name>_<w>x<h>[_<fit>][_q<quality>][_<what else is asked for>].<jpg or png>
+//
+// with w and h as asked for, and only what is not the default. name is the source's without its ending if that is
+// the ending written, and with it otherwise: a.gif and a.jpg have different thumbnails.
+func (v *variant) settle(source, sourceFormat string, alpha bool) {
+	if v.style.format == "" {
+		switch {
+		case sourceFormat == formatJPEG || sourceFormat == formatPNG:
+			v.style.format = sourceFormat
+		case alpha:
+			v.style.format = formatPNG
 		default:
-			return v, valueError("%sformat must be 'jpeg' or 'png' (or None: as the target or the source), got %s", where, protocol.Repr(*format))
+			v.style.format = formatJPEG
 		}
 	}
-	if target == nil {
-		return v, nil
+	if v.target != "" {
+		return
 	}
-	var err error
-	if v.target, err = clean(*target); err != nil {
-		return v, err
+	dir, base := path.Split(source)
+	ext := ".jpg"
+	if v.style.format == formatPNG {
+		ext = ".png"
 	}
-	if v.format == "" {
-		if v.format, err = formatOfName(where, v.target); err != nil {
-			return v, err
-		}
+	name := strings.TrimSuffix(base, ext)
+	if name == "" {
+		name = base
 	}
-	return v, nil
+	name += fmt.Sprintf("_%dx%d", v.frame.size.w, v.frame.size.h)
+	if v.frame.how != fitInside {
+		name += "_" + v.frame.how
+	}
+	v.target = path.Join(dir, "thumbs", name+v.suffix()+ext)
 }
 
-// formatOfName is the format a file's ending promises; "" when it promises none.
-func formatOfName(where, name string) (string, error) {
-	switch ext := strings.ToLower(path.Ext(name)); ext {
-	case ".jpg", ".jpeg", ".jpe", ".jfif":
-		return formatJPEG, nil
-	case ".png":
-		return formatPNG, nil
-	case ".gif", ".webp", ".avif", ".heic", ".heif", ".tif", ".tiff", ".bmp", ".jxl", ".svg":
-		return "", valueError("%starget %s promises a format that is not written here: name it .jpg or .png, or give format", where, protocol.Repr(name))
+// suffix names what else makes this picture another one.
+func (v *variant) suffix() string {
+	var s strings.Builder
+	isJPEG := v.style.format == formatJPEG
+	if v.style.quality != defaultQuality && isJPEG {
+		fmt.Fprintf(&s, "_q%d", v.style.quality)
 	}
-	return "", nil
+	if v.frame.focal != defaultFocal {
+		s.WriteString("_at" + short(v.frame.focal[0]) + "-" + short(v.frame.focal[1]))
+	}
+	if c := v.frame.crop; c != nil {
+		fmt.Fprintf(&s, "_crop%d-%d-%d-%d", c[0], c[1], c[2], c[3])
+	}
+	if u := v.style.sharpen; u.percent > 0 {
+		fmt.Fprintf(&s, "_sharp%s-%d-%d", short(u.radius), u.percent, u.threshold)
+	}
+	if v.style.maxBytes > 0 {
+		fmt.Fprintf(&s, "_max%d", v.style.maxBytes)
+	}
+	if v.style.progressive && isJPEG {
+		s.WriteString("_progressive")
+	}
+	if v.style.full && isJPEG {
+		s.WriteString("_444")
+	}
+	if v.style.keepMetadata {
+		s.WriteString("_meta")
+	}
+	if v.style.toSRGB {
+		s.WriteString("_srgb")
+	}
+	return s.String()
 }
+
+func short(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+// A request is the arguments of one thumbnail as they came; of lists and texts, nil is None.
+type request struct {
+	target, format       *string
+	size                 []protocol.Value
+	fit                  string
+	quality              int64
+	focal, crop, sharpen []protocol.Value
+	maxBytes             *int64
+	progressive          bool
+	subsampling          string
+	metadata, icc        string
+}
+
+// knownKeys are those of a dict of the task variants.
+const knownKeys = "target, size, fit, format, quality, focal, crop, sharpen, max_bytes, progressive, subsampling, metadata and icc"
 
 // variantOfObject checks one dict of the task variants.
 func variantOfObject(index int, value protocol.Value) (variant, error) {
@@ -98,84 +143,74 @@ func variantOfObject(index int, value protocol.Value) (variant, error) {
 	if !ok || o == nil {
 		return variant{}, exception("TypeError", nil, where+"want a dict, got "+protocol.Repr(value))
 	}
-	var (
-		target, format *string
-		dimensions     = []protocol.Value{int64(defaultSide), int64(defaultSide)}
-		how            = fitInside
-		quality        = int64(defaultQuality)
-	)
+	r := request{
+		size: []protocol.Value{int64(defaultSide), int64(defaultSide)}, fit: fitInside, quality: defaultQuality,
+		subsampling: subsampling420, metadata: metadataDrop, icc: iccKeep,
+	}
 	for _, m := range o.Members() {
 		want, fits := "", true
 		switch m.Key {
 		case "target":
 			want = "str or None"
-			target, fits = optionalString(m.Value)
+			r.target, fits = optional[string](m.Value)
 		case "format":
 			want = "str or None"
-			format, fits = optionalString(m.Value)
+			r.format, fits = optional[string](m.Value)
 		case "size":
 			want = "(width, height)"
-			dimensions, fits = m.Value.([]protocol.Value)
+			r.size, fits = m.Value.([]protocol.Value)
 		case "fit":
 			want = "str"
-			how, fits = m.Value.(string)
+			r.fit, fits = m.Value.(string)
 		case "quality":
 			want = "int"
-			quality, fits = m.Value.(int64)
+			r.quality, fits = m.Value.(int64)
+		case "focal":
+			want = "(x, y) or None"
+			r.focal, fits = optionalList(m.Value)
+		case "crop":
+			want = "(left, top, right, bottom) or None"
+			r.crop, fits = optionalList(m.Value)
+		case "sharpen":
+			want = "(radius, percent, threshold) or None"
+			r.sharpen, fits = optionalList(m.Value)
+		case "max_bytes":
+			want = "int or None"
+			r.maxBytes, fits = optional[int64](m.Value)
+		case "progressive":
+			want = "bool"
+			r.progressive, fits = m.Value.(bool)
+		case "subsampling":
+			want = "str"
+			r.subsampling, fits = m.Value.(string)
+		case "metadata":
+			want = "str"
+			r.metadata, fits = m.Value.(string)
+		case "icc":
+			want = "str"
+			r.icc, fits = m.Value.(string)
 		default:
-			return variant{}, exception("TypeError", nil, fmt.Sprintf(
-				"%sunknown key %s: target, size, fit, format and quality are known", where, protocol.Repr(m.Key)))
+			return variant{}, exception("TypeError", nil, fmt.Sprintf("%sunknown key %s: %s are known", where, protocol.Repr(m.Key), knownKeys))
 		}
 		if !fits {
 			return variant{}, exception("TypeError", nil, fmt.Sprintf("%s%s must be %s, got %s", where, m.Key, want, protocol.Repr(m.Value)))
 		}
 	}
-	return variantOf(where, target, dimensions, how, format, quality)
+	return variantOf(where, r)
 }
 
-func optionalString(v protocol.Value) (*string, bool) {
+func optional[T string | int64](v protocol.Value) (*T, bool) {
 	if v == nil {
 		return nil, true
 	}
-	s, ok := v.(string)
-	return &s, ok
+	t, ok := v.(T)
+	return &t, ok
 }
 
-// settle fills in what depends on the source: its format and, when no target was given, the name
-//
-//	<folder of source>/thumbs/<name>_<w>x<h>[_<fit>][_q<quality>].<jpg or png>
-//
-// with w and h as asked for, fit and quality only where they are not the default. name is the source's without
-// its ending if that is the ending written, and with it otherwise: a.gif and a.jpg have different thumbnails.
-func (v *variant) settle(source, sourceFormat string, alpha bool) {
-	if v.format == "" {
-		switch {
-		case sourceFormat == formatJPEG || sourceFormat == formatPNG:
-			v.format = sourceFormat
-		case alpha:
-			v.format = formatPNG
-		default:
-			v.format = formatJPEG
-		}
+func optionalList(v protocol.Value) ([]protocol.Value, bool) {
+	if v == nil {
+		return nil, true
 	}
-	if v.target != "" {
-		return
-	}
-	dir, base := path.Split(source)
-	ext := ".jpg"
-	if v.format == formatPNG {
-		ext = ".png"
-	}
-	name := strings.TrimSuffix(base, ext)
-	if name == "" {
-		name = base
-	}
-	name = fmt.Sprintf("%s_%dx%d", name, v.size.w, v.size.h)
-	if v.fit != fitInside {
-		name += "_" + v.fit
-	}
-	if v.quality != defaultQuality && v.format == formatJPEG {
-		name += fmt.Sprintf("_q%d", v.quality)
-	}
-	v.target = path.Join(dir, "thumbs", name+ext)
+	list, ok := v.([]protocol.Value)
+	return list, ok
 }
