@@ -27,7 +27,7 @@ BROKERS = [Setup(s.key, s.name, s.broker, f"{REDIS}/{i}") for i, s in enumerate(
 # Bounds. Memory is that of one process (RSS), with Go's own slack in it.
 HELD_BYTES = 10_000  # for each task that is held: its message, as it came and as it was read
 PREFETCH_MOST = 65535  # as many as AMQP can say; the others wait in the queue until one is due
-LARGE_MB = 400       # the worker with 1 MB messages: a window of them, each in a few forms
+LARGE_MB = 200       # the worker with 1 MB messages: a window of them, each in a few forms
 QUEUES_MB = 80
 
 

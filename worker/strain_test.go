@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -63,9 +64,47 @@ func TestALongTaskFillsOneSlotOnly(t *testing.T) {
 	})
 }
 
-// TestManyHeldTasks: each costs a bounded piece of memory, none runs before its time, and all run when it comes.
-func TestManyHeldTasks(t *testing.T) {
+// TestLargeMessagesKeepTheWindowNarrow: it is wide for small tasks, and no wider than has room when messages or results are large.
+func TestLargeMessagesKeepTheWindowNarrow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
+		large := strings.Repeat("x", 1<<20)
+		r := startRig(t, func(c *Config) { c.Concurrency = 2 }, handlers.Func("double", double),
+			handlers.Func("large", func(context.Context, nothing) (string, error) { return large, nil }),
+			handlers.Raw("size", func(_ context.Context, args []protocol.Value, _ *protocol.Object) (any, error) {
+				return len(args[0].(string)), nil
+			}))
+		r.results.Delay(time.Millisecond) // so that tasks wait for each other
+		n := 0
+		window := func(tasks int, name string, values ...protocol.Value) int {
+			for range tasks {
+				n++
+				r.send(protocol.Task{ID: fmt.Sprint(n), Name: name, Args: args(values...)})
+			}
+			pass(time.Minute)
+			r.wantQueue("q", 0, 0)
+			return r.w.window()
+		}
+		for _, tt := range []struct {
+			what        string
+			window      int
+			least, most int
+		}{
+			{"small tasks", window(200, "double", int64(1)), 2 * 64, 2 * 64},
+			{"large arguments", window(40, "size", large), 2 * 4, 2 * 8},
+			{"small tasks again", window(200, "double", int64(1)), 2 * 64, 2 * 64},
+			{"large results", window(40, "large"), 2 * 4, 2 * 8},
+		} {
+			if tt.window < tt.least || tt.window > tt.most {
+				t.Errorf("after %s the window is %d messages, want %d to %d", tt.what, tt.window, tt.least, tt.most)
+			}
+		}
+	})
+}
+
+// TestManyHeldTasks: each costs a bounded piece of memory, none runs before its time, and all run when it comes.
+// It looks at the heap, so that it has it to itself.
+func TestManyHeldTasks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		const n = 3000
 		var ran atomic.Int64
 		r := startRig(t, nil, handlers.Func("note", func(context.Context, nothing) (int, error) {

@@ -231,7 +231,7 @@ func (in *intake) execute(j *job) {
 	now := time.Now()
 	w.meter.returned(j, now)
 	w.stats.count(out.kind)
-	w.pace.ran(out.took, w.crowded())
+	w.pace.ran(out.took, len(j.delivery.Message.Body)+weight(out.value), w.slots.ceiling(), w.crowded())
 	logOutcome(w.log, j, out)
 	j.done, j.again = out.kind == succeeded, out.kind == requeued || out.kind == timedOut
 	steps := plan(&w.cfg, w.who, j, out, now)

@@ -40,7 +40,7 @@ type Config struct {
 
 	Concurrency int // handlers running at a time; 0: GOMAXPROCS
 	Autoscale   Autoscale
-	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4, and more, up to 64, while tasks take less than 2 ms; negative: without limit, which is at most 65535 in all
+	Prefetch    int    // unsettled messages per slot (worker_prefetch_multiplier); 0: 4, and more, up to 64, while tasks take less than 2 ms and the messages have room in 16 MB; negative: without limit, which is at most 65535 in all
 	ETALimit    int    // worker_eta_task_limit: unsettled messages that tasks held for an eta may raise them to; 0: no limit
 	Settling    int    // finished tasks whose effects may be on their way while slots go on; 0: 4 per slot
 	Node        string // "": celery@<host>
