@@ -35,7 +35,7 @@ type consumer struct {
 	buffer   buffer
 	waiting  bool // a Receive wants one
 	ahead    bool // a take is wanted though none waits
-	dry      bool // the last take ahead found nothing; the next is that of a Receive that waits
+	dry      bool // the last take left nothing, or found nothing ahead; the next is that of a Receive that waits
 	closed   bool
 	inflight map[string]bool // lists a BLMOVE waits on
 	woken    bool            // one of them saw a message
@@ -273,8 +273,14 @@ func (k *consumer) run() {
 	defer signal(k.ready)
 	idle := idleness{}
 	var since, told time.Time // of refusals
+	emptied := false // the last take left nothing, and what has come since a BLMOVE finds
 	for k.idleUntilWanted() {
-		n, err := k.take()
+		if emptied && k.isWaitedFor() {
+			emptied = false
+			k.wait(&idle)
+			continue
+		}
+		n, all, err := k.take()
 		switch {
 		case errors.Is(err, transports.ErrDisconnected):
 			return
@@ -290,6 +296,7 @@ func (k *consumer) run() {
 			continue
 		case n > 0:
 			idle = idleness{}
+			emptied = all && k.drained()
 			signal(k.ready)
 		case k.isWaitedFor():
 			k.wait(&idle)

@@ -214,9 +214,12 @@ func TestATakeThatHappensLateIsGivenBack(t *testing.T) {
 }
 
 // late is how often a message was pushed back.
-func late(r *rig) int {
+func late(r *rig) int { return r.calls("rpush") }
+
+// calls is how often the server has run a command.
+func (r *rig) calls(command string) int {
 	for line := range strings.Lines(r.raw.Info(r.ctx, "commandstats").Val()) {
-		if calls, ok := strings.CutPrefix(line, "cmdstat_rpush:calls="); ok {
+		if calls, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
 			n := 0
 			fmt.Sscanf(calls, "%d", &n)
 			return n

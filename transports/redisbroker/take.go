@@ -36,8 +36,9 @@ func fieldOf(base string, n int) string {
 	return base + string([]byte{byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)})
 }
 
-// take pops as many messages as the window has room for into the buffer and says how many.
-func (k *consumer) take() (int, error) {
+// take pops as many messages as the window has room for into the buffer and says how many, and whether that was all
+// there were.
+func (k *consumer) take() (n int, all bool, err error) {
 	t := k.c.t
 	t.mu.Lock()
 	want := min(k.window-k.held, takeMost)
@@ -49,7 +50,7 @@ func (k *consumer) take() (int, error) {
 	}
 	t.mu.Unlock()
 	if want < 1 || len(names) == 0 {
-		return 0, nil
+		return 0, false, nil
 	}
 	keys := make([]string, 0, 2+len(t.set.steps)*len(names))
 	keys = append(keys, t.set.key(t.set.unacked), t.set.key(t.set.index))
@@ -69,10 +70,14 @@ func (k *consumer) take() (int, error) {
 		t.mu.Unlock()
 	}
 	if err := k.c.outcome("take", err); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	taken := k.unpack(ctx, replies, names, base)
-	return len(taken), k.accept(taken)
+	bytes := 0
+	for _, b := range taken {
+		bytes += len(b.l.raw)
+	}
+	return len(taken), len(taken) < want && bytes < takeBytes && !k.c.plain.Load(), k.accept(taken)
 }
 
 // pop runs the script, or what stands in for it where scripts are forbidden.

@@ -53,6 +53,22 @@ func TestTheNextBatchIsTakenAhead(t *testing.T) {
 	}
 }
 
+// One message at a time costs one take and one ack each: what a take has emptied is not looked through again.
+func TestALoneMessageIsLookedForOnce(t *testing.T) {
+	r, _ := privateRig(t)
+	k := r.consume(r.connect(r.transport(nil)), 8, queue("q"))
+	const n = 50
+	before := r.calls("evalsha")
+	for range n {
+		r.raw.LPush(r.ctx, r.prefix+"q", envelope("a", "", "q", 0))
+		r.settle(r.receive(k).Receipt.Ack(r.ctx))
+	}
+	// A few more: the first look, and one for each second that nothing came.
+	if got := r.calls("evalsha") - before; got < 2*n || got > 2*n+n/2 {
+		t.Errorf("%d scripts for %d messages, want about %d", got, n, 2*n)
+	}
+}
+
 // Several queues share a batch in turns, and each message is stashed under the name that its receipt knows.
 func TestABatchOfSeveralQueues(t *testing.T) {
 	r := newRig(t)

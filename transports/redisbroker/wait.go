@@ -65,6 +65,15 @@ func (k *consumer) pause(d time.Duration) {
 	}
 }
 
+// drained notes that a take has left nothing: what comes now comes after it. It reports whether arm leaves out no list, so that
+// nothing can come unseen. That a BLMOVE saw what has just been taken does not count any more.
+func (k *consumer) drained() bool {
+	k.c.t.mu.Lock()
+	defer k.c.t.mu.Unlock()
+	k.dry, k.woken = true, false
+	return len(k.cycle)*len(k.c.t.set.steps) <= waitKeys && !time.Now().Before(k.pollTill)
+}
+
 // arm starts a BLMOVE on each list that has none.
 func (k *consumer) arm() {
 	t := k.c.t
