@@ -273,7 +273,7 @@ func (k *consumer) run() {
 	defer signal(k.ready)
 	idle := idleness{}
 	var since, told time.Time // of refusals
-	emptied := false // the last take left nothing, and what has come since a BLMOVE finds
+	emptied := false          // the last take left nothing, and what has come since a BLMOVE finds
 	for k.idleUntilWanted() {
 		if emptied && k.isWaitedFor() {
 			emptied = false
