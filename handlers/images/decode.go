@@ -7,11 +7,12 @@ import (
 	"image"
 	"image/color"
 	"image/gif"
-	"image/jpeg"
 	"image/png"
 	"io"
 
 	"golang.org/x/image/webp"
+
+	"github.com/stalkworker/stalk/handlers/images/jpegscale"
 )
 
 // An info is what a file's header says; no pixel has been read.
@@ -19,6 +20,7 @@ type info struct {
 	size
 	format string
 	colors color.Model
+	jpeg   jpegscale.Header
 	metadata
 }
 
@@ -31,7 +33,6 @@ type codec struct {
 }
 
 var codecs = map[string]codec{
-	formatJPEG: {jpeg.DecodeConfig, jpeg.Decode},
 	formatPNG:  {png.DecodeConfig, png.Decode},
 	formatGIF:  {gif.DecodeConfig, gif.Decode},
 	formatWebP: {webp.DecodeConfig, webp.Decode},
@@ -49,11 +50,19 @@ func probe(name string, data []byte, maxPixels int64) (i info, err error) {
 	case !readable:
 		return info{}, valueError("%q is %s, which is not read here: JPEG, PNG, GIF and WebP are", name, format)
 	}
-	config, err := codecs[format].config(bytes.NewReader(data))
-	if err != nil {
-		return info{}, damaged(name, format, err)
+	i.format = format
+	if format == formatJPEG {
+		if i.jpeg, err = jpegscale.ReadHeader(data); err != nil {
+			return info{}, damaged(name, format, err)
+		}
+		i.size = size{i.jpeg.Width, i.jpeg.Height}
+	} else {
+		config, err := codecs[format].config(bytes.NewReader(data))
+		if err != nil {
+			return info{}, damaged(name, format, err)
+		}
+		i.size, i.colors = size{config.Width, config.Height}, config.ColorModel
 	}
-	i = info{size: size{config.Width, config.Height}, format: format, colors: config.ColorModel}
 	if i.w <= 0 || i.h <= 0 {
 		return info{}, valueError("%q is damaged: it is %d x %d pixels", name, i.w, i.h)
 	}
@@ -65,13 +74,19 @@ func probe(name string, data []byte, maxPixels int64) (i info, err error) {
 }
 
 // decode reads the picture of a probed file. want is the smallest size, as stored, that serves the caller: a
-// decoder may return the picture reduced, never below want, and everyone goes by the returned size. (None
-// does yet; this is the place for one that reads a JPEG at an eighth.) When ctx ends it returns the cause.
+// decoder may return the picture reduced, never below want; its planes say how far. When ctx ends it returns the cause.
 //
 // The whole file is passed as bytes, not as a reader, so that what was probed is what is decoded even if
 // the file is being written to.
 func decode(ctx context.Context, name string, data []byte, i info, want size) (p *picture, err error) {
 	defer recoverDecoder(name, &err)
+	if i.format == formatJPEG {
+		p, err := decodeJPEG(ctx, data, i, want)
+		if err != nil && ctx.Err() == nil {
+			return nil, damaged(name, i.format, err)
+		}
+		return p, err
+	}
 	img, err := codecs[i.format].decode(&interruptible{ctx, bytes.NewReader(data)})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

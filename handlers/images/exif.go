@@ -11,8 +11,7 @@ type metadata struct {
 	orientation int    // 1 to 8
 	icc         []byte // colour profile, or nil
 	exif        []byte // a TIFF structure in the file's own bytes, or nil
-	frame       jpegFrame
-	interlaced  bool // PNG
+	interlaced  bool   // PNG
 }
 
 const (
@@ -69,8 +68,6 @@ func jpegMetadata(data []byte) metadata {
 		payload := rest[3 : 1+length]
 		rest = rest[1+length:]
 		switch {
-		case marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc:
-			m.frame = jpegFrameOf(marker, payload)
 		case marker == 0xe1 && m.orientation == 0:
 			if tiff, ok := bytes.CutPrefix(payload, []byte("Exif\x00\x00")); ok {
 				m.orientation, m.exif = orientation(tiff), tiff

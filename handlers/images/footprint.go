@@ -2,45 +2,15 @@ package images
 
 import "image/color"
 
-// A jpegFrame is what the frame header of a JPEG says of the memory that decoding takes. The zero jpegFrame: there is none.
-type jpegFrame struct {
-	progressive bool
-	components  int
-	samples     float64 // per pixel, all components together: 1.5 for 4:2:0
-}
-
-// jpegFrameOf reads the payload of SOFn:  precision height(2) width(2) components{id sampling table}
-func jpegFrameOf(marker byte, payload []byte) jpegFrame {
-	if len(payload) < 6 || len(payload) < 6+3*int(payload[5]) {
-		return jpegFrame{}
-	}
-	f := jpegFrame{progressive: marker&3 == 2, components: int(payload[5])}
-	var area, wide, high int
-	for i := range f.components {
-		h, v := int(payload[7+3*i]>>4), int(payload[7+3*i]&15)
-		area, wide, high = area+h*v, max(wide, h), max(high, v)
-	}
-	if wide*high > 0 {
-		f.samples = float64(area) / float64(wide*high)
-	}
-	return f
-}
-
-// footprint is about how many bytes of memory it takes to decode the picture and to make something of made pixels out of it: the
-// figures of the decoders used here.
-func (i info) footprint(file int, made int64) int64 {
+// footprint is about how many bytes of memory it takes to decode the picture and to make something of made pixels out of it, where
+// want is what decode is told: the figures of the decoders used here.
+func (i info) footprint(file int, want size, made int64) int64 {
 	const rows = 1 << 20 // of the reducing filter, and the encoder
 	px := float64(i.pixels())
 	per := 8.0 // bytes per pixel
 	switch i.format {
 	case formatJPEG:
-		per = max(i.frame.samples, 1)
-		if i.frame.progressive {
-			per *= 5 // all coefficients, at four bytes, are kept beside the planes
-		}
-		if i.frame.components == 4 {
-			per += 4 // is brought together once more
-		}
+		return i.jpeg.Memory(i.jpegScale(want)) + int64(file) + 8*made + rows
 	case formatPNG:
 		switch i.colors {
 		case color.GrayModel:

@@ -43,7 +43,7 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := handlers.Reserve(ctx, i.footprint(len(data), j.largest(i))); err != nil {
+	if err := handlers.Reserve(ctx, i.footprint(len(data), want, j.largest(i))); err != nil {
 		return nil, err
 	}
 	if err := j.progress(stageDecode, 0); err != nil {

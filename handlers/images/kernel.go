@@ -16,16 +16,25 @@ type kernel struct {
 type axis struct {
 	samples, box, pixels int
 	per                  float64 // pixels of the picture in one pixel of the plane
+	dct                  bool    // samples are made of the coefficients of whole blocks of 8 pixels
 }
 
 // axisOf is the axis of a plane of which each sample covers per pixels of a picture of whole pixels.
 func axisOf(samples, box int, per float64, whole int) axis {
 	if box <= 1 {
-		return axis{samples, 1, samples, per}
+		return axis{samples: samples, box: 1, pixels: samples, per: per}
 	}
 	per /= float64(box)
 	pixels := int(math.Ceil(float64(whole)/per - 1e-6))
-	return axis{samples, box, min(max(pixels, (samples-1)*box+1), samples*box), per}
+	return axis{samples: samples, box: box, pixels: min(max(pixels, (samples-1)*box+1), samples*box), per: per}
+}
+
+// of is the axis of a plane that a JPEG decoder reduced: its last block is whole, however little of it is in the picture.
+func (a axis) of(p plane, whole int) axis {
+	if p.dct {
+		a.dct, a.pixels = true, int(math.Ceil(float64(whole)/a.per-1e-6))
+	}
+	return a
 }
 
 // newKernel maps n outputs on the stretch [start, start+length) of the picture. It may begin before the
@@ -37,7 +46,12 @@ func newKernel(a axis, start, length float64, n int) kernel {
 	filter := max(scale, 1)
 	support := lobes * filter
 	stride := min(int(math.Ceil(support))*2+1, pixels)
-	if box > 1 {
+	var blocks *dctSpline
+	switch {
+	case a.dct:
+		blocks = newDCTSpline(8 / box)
+		stride = min(((stride+7)/8+3)*8/box, a.samples)
+	case box > 1:
 		stride = min((stride+box-1)/box+4, a.samples)
 	}
 	k := kernel{
@@ -60,7 +74,11 @@ func newKernel(a axis, start, length float64, n int) kernel {
 			taps[0], sum, hi = 1, 1, lo+1
 		}
 		at := taps[:hi-lo]
-		if box > 1 {
+		switch {
+		case a.dct:
+			lo, at = blocks.weights(lo, at, sum, a.samples)
+			sum = 1
+		case box > 1:
 			lo, at = fit.weights(lo, at, sum)
 			sum = 1
 		}

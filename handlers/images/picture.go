@@ -42,8 +42,8 @@ func (p *picture) scale(ctx context.Context, crop box, out size, halve bool, fli
 				to, at = halved(out, crop, flipX, flipY)
 			}
 		}
-		kx := newKernel(axisOf(pl.w, pl.boxX, pl.perX, p.w), at.x, at.w, to.w)
-		ky := newKernel(axisOf(pl.h, pl.boxY, pl.perY, p.h), at.y, at.h, to.h)
+		kx := newKernel(axisOf(pl.w, pl.boxX, pl.perX, p.w).of(pl, p.w), at.x, at.w, to.w)
+		ky := newKernel(axisOf(pl.h, pl.boxY, pl.perY, p.h).of(pl, p.h), at.y, at.h, to.h)
 		pix, err := resample(ctx, pl, kx, ky, to.w, to.h)
 		if err != nil {
 			return nil, err

@@ -25,6 +25,7 @@ type plane struct {
 	w, h, channels int
 	perX, perY     float64
 	boxX, boxY     int
+	dct            bool                                 // the boxes are those of a JPEG's blocks, which are no means: see dctSpline
 	row            func(y int, scratch []uint8) []uint8 // w*channels samples; may return scratch or the picture's own memory
 }
 
