@@ -84,6 +84,7 @@ fuzz:
 bench: build .build/testservers
 	@scripts/setup.sh servers venv
 	@$(GO) build -o .build/photo ./demo/photo
+	@$(GO) build -o .build/thumbs ./bench/thumbs
 	@$(GO) build -o .build/benchclient ./bench/client
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 

@@ -12,6 +12,7 @@ message what a worker must, and is no worker. What is measured:
     memory      resident (VmRSS of all its processes) and proportional (PSS), idle and the most while busy
     idle        CPU and context switches of a worker that has nothing to do
     events      tasks/s and CPU again with -E: what telling monitors of each task costs either worker
+    thumbnails  delay() to get() of one photo; and CPU of an image, file to file, in many cases (thumbnails.py)
 
 A full run writes bench/latest.json, bench/ratios.svg and the tables in README.md and docs/performance.md.
 """
@@ -27,6 +28,7 @@ import uuid
 from pathlib import Path
 
 import report
+import thumbnails
 from processes import ROOT, Worker, cpu, fine_cpu, memory
 
 REDIS = os.environ["CELERY_REDIS_URL"]
@@ -321,7 +323,7 @@ def idle(folder, seconds):
     return out
 
 
-def thumbnails(folder, n):
+def one_photo(folder, n):
     subprocess.run([ROOT / ".build" / "photo", "make", Path(folder) / "photo.jpg"], check=True)
     out = {}
     with Bench(SETUPS[0], folder, 1) as bench:
@@ -378,7 +380,8 @@ def main():
                     found.setdefault(kind, {}).update(figures[kind])
         if "thumbnails" in parts:
             say("thumbnail of 12 megapixels")
-            out["thumbnail"] = thumbnails(folder, 3 if options.quick else 15)
+            out["thumbnail"] = one_photo(folder, 3 if options.quick else 15)
+            out["thumbnails"] = thumbnails.measure(folder, rounds if options.quick else 5, seconds / 4, say=say)
     out["took_s"] = round(time.monotonic() - began)
     print(report.text(out))
     report.write(out, final=not options.quick and not only)

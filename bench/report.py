@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import thumbnails
 from processes import ROOT
 
 LATEST = ROOT / "bench" / "latest.json"
@@ -126,6 +127,8 @@ def text(out):
     if t := out.get("thumbnail"):
         lines.append("\nThumbnail of a 12-megapixel JPEG to 256x192, one slot, delay() to get():")
         lines += ["  " + line for line in thumbnail_lines(out)]
+    if found := out.get("thumbnails"):
+        lines += ["", thumbnails.table(found, out["versions"]["Pillow"]), "", thumbnails.summary(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -150,6 +153,14 @@ def markdown(out, short):
         for key, label in [("pillow_draft", "with draft"), ("pillow", "without draft")]:
             lines.append(f"| thumbnail of 12 megapixels, one slot, beside Pillow {out['versions']['Pillow']} {label} | {t['stalk']['ms']:.0f} ms | {t[key]['ms']:.0f} | x{t[key]['ms'] / t['stalk']['ms']:.2g} | |")
     return "\n".join(lines) + "\n\n" + origin(out) + ".\n"
+
+
+def pictures(out):
+    """The table of thumbnails, file to file."""
+    if "thumbnails" not in out:
+        return "The next full run writes them.\n"
+    found = out["thumbnails"]
+    return f"{thumbnails.table(found, out['versions']['Pillow'])}\n\n{thumbnails.summary(found)}\n\n{origin(out)}.\n"
 
 
 def picture(out):
@@ -204,7 +215,7 @@ def redraw(out):
     PICTURE.write_text(picture(out))
     for name in DOCUMENTS:
         path = ROOT / name
-        path.write_text(REGION.sub(lambda m: m[1] + markdown(out, m[2] == "short") + m[3], path.read_text()))
+        path.write_text(REGION.sub(lambda m: m[1] + (pictures(out) if m[2] == "thumbnails" else markdown(out, m[2] == "short")) + m[3], path.read_text()))
 
 
 if __name__ == "__main__":  # draws the last full run anew

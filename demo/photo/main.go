@@ -1,6 +1,6 @@
 // Command photo draws the photograph of `make demo`, and checks the thumbnail made of it.
 //
-//	photo make FILE                      a 12-megapixel JPEG, the same every time
+//	photo make FILE [W H]                a JPEG of 12 megapixels or the size, the same every time
 //	photo check SOURCE THUMBNAIL W H     exit code 1 and a line that says why, if it is not right
 package main
 
@@ -27,7 +27,17 @@ func main() {
 func run(args []string) error {
 	switch {
 	case len(args) == 2 && args[0] == "make":
-		return drawPhoto(args[1])
+		return drawPhoto(args[1], 4000, 3000)
+	case len(args) == 4 && args[0] == "make":
+		w, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		h, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		return drawPhoto(args[1], w, h)
 	case len(args) == 5 && args[0] == "check":
 		w, err := strconv.Atoi(args[3])
 		if err != nil {
@@ -39,20 +49,20 @@ func run(args []string) error {
 		}
 		return check(args[1], args[2], w, h)
 	}
-	return errors.New("usage: photo make FILE | photo check SOURCE THUMBNAIL WIDTH HEIGHT")
+	return errors.New("usage: photo make FILE [WIDTH HEIGHT] | photo check SOURCE THUMBNAIL WIDTH HEIGHT")
 }
 
-func drawPhoto(name string) (err error) {
+func drawPhoto(name string, w, h int) (err error) {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	w := bufio.NewWriter(f)
-	if err := jpeg.Encode(w, sampleimage.New(4000, 3000, 7), &jpeg.Options{Quality: 90}); err != nil {
+	b := bufio.NewWriter(f)
+	if err := jpeg.Encode(b, sampleimage.New(w, h, 7), &jpeg.Options{Quality: 90}); err != nil {
 		return err
 	}
-	return w.Flush()
+	return b.Flush()
 }
 
 // check compares the thumbnail with the source in a grid of cells: their average colours must agree, so one
