@@ -33,7 +33,7 @@ type codec struct {
 }
 
 var codecs = map[string]codec{
-	formatPNG:  {png.DecodeConfig, png.Decode},
+	formatPNG:  {png.DecodeConfig, nil}, // see pngPicture
 	formatGIF:  {gif.DecodeConfig, gif.Decode},
 	formatWebP: {webp.DecodeConfig, webp.Decode},
 }
@@ -86,6 +86,9 @@ func decode(ctx context.Context, name string, data []byte, i info, want size) (p
 			return nil, damaged(name, i.format, err)
 		}
 		return p, err
+	}
+	if i.format == formatPNG {
+		return pngPicture(ctx, name, data, i)
 	}
 	img, err := codecs[i.format].decode(&interruptible{ctx, bytes.NewReader(data)})
 	if ctx.Err() != nil {

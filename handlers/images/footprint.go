@@ -5,27 +5,26 @@ import "image/color"
 // footprint is about how many bytes of memory it takes to decode the picture and to make something of made pixels out of it, where
 // want is what decode is told: the figures of the decoders used here.
 func (i info) footprint(file int, want size, made int64) int64 {
-	const rows = 1 << 20 // of the reducing filter, and the encoder
+	const rows = 1 << 20 // of the decoder, and the encoder
 	px := float64(i.pixels())
 	per := 8.0 // bytes per pixel
 	switch i.format {
 	case formatJPEG:
-		return i.jpeg.Memory(i.jpegScale(want)) + int64(file) + 8*made + rows
+		return i.jpeg.Memory(i.jpegScale(want)) + int64(file) + 8*made + rows + i.filterRows()
 	case formatPNG:
-		switch i.colors {
-		case color.GrayModel:
-			per = 1
-		case color.Gray16Model:
-			per = 2
-		case color.RGBAModel, color.NRGBAModel:
-			per = 4
-		case color.RGBA64Model, color.NRGBA64Model:
-			per = 8
-		default: // a palette
-			per = 1
-		}
-		if i.interlaced {
-			per *= 2
+		if per = 0; i.interlaced {
+			switch i.colors { // as it is stored, but a byte for less
+			case color.GrayModel:
+				per = 2
+			case color.Gray16Model:
+				per = 4
+			case color.RGBAModel, color.NRGBAModel:
+				per = 4
+			case color.RGBA64Model, color.NRGBA64Model:
+				per = 8
+			default: // a palette
+				per = 1
+			}
 		}
 	case formatGIF:
 		per = 5 // with a canvas, if the frame is smaller
@@ -37,5 +36,8 @@ func (i info) footprint(file int, want size, made int64) int64 {
 			per = 2.5
 		}
 	}
-	return int64(px*per) + int64(file) + 8*made + rows
+	return int64(px*per) + int64(file) + 8*made + rows + i.filterRows()
 }
+
+// filterRows is what one thumbnail takes of the filter: rows of up to four channels, of the width of the source, at its several stages.
+func (i info) filterRows() int64 { return 4 * 40 * int64(i.w) }

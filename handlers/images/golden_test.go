@@ -2,6 +2,7 @@ package images
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"image"
 	"image/color"
@@ -98,6 +99,15 @@ func reduceFile(t testing.TB, tt goldenCase, format string) image.Image {
 		t.Fatal(err)
 	}
 	return shown(s, format)
+}
+
+// reduce is reduceAll of one.
+func reduce(ctx context.Context, p *picture, i info, out size, crop box, halve bool) (*scaled, error) {
+	made, err := reduceAll(ctx, p, i, []order{{out, crop, halve}})
+	if err != nil {
+		return nil, err
+	}
+	return made[0], nil
 }
 
 func readPNG(t testing.TB, name string) image.Image {

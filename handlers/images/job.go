@@ -43,7 +43,8 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := handlers.Reserve(ctx, i.footprint(len(data), want, j.largest(i))); err != nil {
+	groups := j.groups(i)
+	if err := handlers.Reserve(ctx, j.footprint(i, len(data), want, groups)); err != nil {
 		return nil, err
 	}
 	if err := j.progress(stageDecode, 0); err != nil {
@@ -66,17 +67,66 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 		targets[v.target] = n
 	}
 	made := make([]Made, 0, len(j.variants))
-	for n, v := range j.variants {
-		if err := j.progress(stageResize, n); err != nil {
+	for _, group := range groups {
+		if err := j.progress(stageResize, len(made)); err != nil {
 			return nil, err
 		}
-		m, err := j.make(ctx, media, p, i, v)
+		finishes := make([]finish, len(group))
+		orders := make([]order, len(group))
+		for n, v := range group {
+			if finishes[n], orders[n], err = plan(v, p, i); err != nil {
+				return nil, err
+			}
+		}
+		reduced, err := reduceAll(ctx, p, i, orders)
 		if err != nil {
 			return nil, err
 		}
-		made = append(made, m)
+		for n, s := range reduced {
+			if n > 0 {
+				if err := j.progress(stageResize, len(made)); err != nil {
+					return nil, err
+				}
+			}
+			m, err := finishes[n].write(ctx, media, s, group[n])
+			if err != nil {
+				return nil, err
+			}
+			made = append(made, m)
+		}
 	}
 	return made, nil
+}
+
+// groupPixels is how many pixels are made in one pass over the source. What is made in one pass is kept until it is written.
+const groupPixels = 8 << 20
+
+// groups are the variants, in order, as they are made together.
+func (j *job) groups(i info) (groups [][]variant) {
+	first, pixels := 0, int64(0)
+	for n, v := range j.variants {
+		out, _, _ := v.frame.fit(i.upright()) // wanted has seen to errors
+		if n > first && pixels+out.pixels() > groupPixels {
+			groups = append(groups, j.variants[first:n])
+			first, pixels = n, 0
+		}
+		pixels += out.pixels()
+	}
+	return append(groups, j.variants[first:])
+}
+
+// footprint is about how many bytes of memory the job takes, its source's file included.
+func (j *job) footprint(i info, file int, want size, groups [][]variant) int64 {
+	var most int64
+	for _, group := range groups {
+		var made int64
+		for _, v := range group {
+			out, _, _ := v.frame.fit(i.upright())
+			made += out.pixels()
+		}
+		most = max(most, 8*made+int64(len(group)-1)*i.filterRows())
+	}
+	return i.footprint(file, want, 0) + most
 }
 
 // wanted checks what the variants come to, and returns the least size, as stored, that the source must be decoded to.
@@ -102,15 +152,6 @@ func (j *job) wanted(i info) (size, error) {
 	return want, nil
 }
 
-// largest is how many pixels the largest variant has.
-func (j *job) largest(i info) (most int64) {
-	for _, v := range j.variants {
-		out, _, _ := v.frame.fit(i.upright()) // wanted has seen to errors
-		most = max(most, out.pixels())
-	}
-	return most
-}
-
 func ceil(f float64) int {
 	n := int(f)
 	if float64(n) < f {
@@ -119,35 +160,41 @@ func ceil(f float64) int {
 	return n
 }
 
-func (j *job) make(ctx context.Context, media storage, p *picture, i info, v variant) (Made, error) {
-	out, crop, err := v.frame.fit(i.upright())
-	if err != nil {
-		return Made{}, err
+// A finish is what is done to a variant once it is reduced.
+type finish struct {
+	to *gamut // nil: its colours stay as they are
+	attachment
+}
+
+// plan settles how a variant is made of the picture.
+func plan(v variant, p *picture, i info) (f finish, o order, err error) {
+	if o.out, o.crop, err = v.frame.fit(i.upright()); err != nil {
+		return f, o, err
 	}
-	var to *gamut
-	a := attachment{icc: i.icc}
+	f.icc = i.icc
 	if v.style.toSRGB && p.model != modelGray {
 		if g := gamutOf(i.icc); g != nil { // else it stays as it is, with its profile
-			a.icc = nil
+			f.icc = nil
 			if !g.isSRGB() {
-				to = g
+				f.to = g
 			}
 		}
 	}
 	if v.style.keepMetadata {
-		a.exif = upright(i.exif)
+		f.exif = upright(i.exif)
 	}
-	s, err := reduce(ctx, p, i, out, crop, v.style.format == formatJPEG && !v.style.full && to == nil)
-	if err != nil {
-		return Made{}, err
-	}
-	if to != nil {
-		s.toSRGB(to)
+	o.halve = v.style.format == formatJPEG && !v.style.full && f.to == nil
+	return f, o, nil
+}
+
+func (f *finish) write(ctx context.Context, media storage, s *scaled, v variant) (Made, error) {
+	if f.to != nil {
+		s.toSRGB(f.to)
 	}
 	s.sharpen(v.style.sharpen)
 	quality := 0
 	written, err := media.write(v.target, func(w io.Writer) (err error) {
-		quality, err = s.encode(ctx, w, v.style, a)
+		quality, err = s.encode(ctx, w, v.style, f.attachment)
 		return err
 	})
 	if err != nil {
@@ -156,14 +203,27 @@ func (j *job) make(ctx context.Context, media storage, p *picture, i info, v var
 	return Made{Name: v.target, Width: s.w, Height: s.h, Bytes: written, Format: v.style.format, Quality: quality}, nil
 }
 
-// reduce makes of the picture what an encoder wants: upright, out pixels, from the part crop, both of these seen upright
+// An order is one picture an encoder wants: upright, out pixels, from the part crop, both of these seen upright
 // and in pixels of the source; chroma planes of their own halved or not.
-func reduce(ctx context.Context, p *picture, i info, out size, crop box, halve bool) (*scaled, error) {
+type order struct {
+	out   size
+	crop  box
+	halve bool
+}
+
+// reduceAll makes all that is ordered of the picture, in one pass.
+func reduceAll(ctx context.Context, p *picture, i info, orders []order) ([]*scaled, error) {
 	flipX, flipY := flips(i.orientation)
-	s, err := p.scale(ctx, crop.stored(i.size, i.orientation), out.swapped(i.orientation >= 5), halve, flipX, flipY)
+	wants := make([]want, len(orders))
+	for n, o := range orders {
+		wants[n] = want{o.out.swapped(i.orientation >= 5), o.crop.stored(i.size, i.orientation), o.halve, flipX, flipY}
+	}
+	made, err := p.scale(ctx, wants)
 	if err != nil {
 		return nil, err
 	}
-	s.orient(i.orientation)
-	return s, nil
+	for _, s := range made {
+		s.orient(i.orientation)
+	}
+	return made, nil
 }

@@ -17,6 +17,7 @@ type axis struct {
 	samples, box, pixels int
 	per                  float64 // pixels of the picture in one pixel of the plane
 	dct                  bool    // samples are made of the coefficients of whole blocks of 8 pixels
+	hat                  int     // 1, or the samples were brought down by stages, together by this much
 }
 
 // axisOf is the axis of a plane of which each sample covers per pixels of a picture of whole pixels.
@@ -54,6 +55,9 @@ func newKernel(a axis, start, length float64, n int) kernel {
 	case box > 1:
 		stride = min((stride+box-1)/box+4, a.samples)
 	}
+	if a.hat > 1 {
+		stride = min((stride+a.hat-1)/a.hat+2*hatMargin+2, hatCount(a.samples, a.hat))
+	}
 	k := kernel{
 		first: make([]int32, n), count: make([]int32, n),
 		weight: make([]int32, n*stride), stride: stride, widened: scale > 1,
@@ -82,6 +86,10 @@ func newKernel(a axis, start, length float64, n int) kernel {
 			lo, at = fit.weights(lo, at, sum)
 			sum = 1
 		}
+		if a.hat > 1 {
+			lo, at = fit.hats(lo, at)
+			sum = 1
+		}
 		// Rounding the running total, not each weight, makes the weights sum to one exactly and keeps the
 		// error from gathering when thousands of taps weigh next to nothing each.
 		total, given := 0.0, int32(0)
@@ -94,6 +102,25 @@ func newKernel(a axis, start, length float64, n int) kernel {
 		k.first[i], k.count[i] = int32(lo), int32(len(at))
 	}
 	return k
+}
+
+// kernels are those of a pass, each made once: planes of colour share theirs.
+type kernels map[kernelKey]kernel
+
+type kernelKey struct {
+	axis
+	start, length float64
+	n             int
+}
+
+func (k kernels) of(a axis, start, length float64, n int) kernel {
+	key := kernelKey{a, start, length, n}
+	made, ok := k[key]
+	if !ok {
+		made = newKernel(a, start, length, n)
+		k[key] = made
+	}
+	return made
 }
 
 // lanczosSteps is how many steps of the table make one lobe: linear between them, the error is below 2e-6, an eighth of
@@ -128,6 +155,7 @@ func lanczos(x float64) float64 {
 type spline struct {
 	axis
 	diagonal, right, out []float64
+	beside, mass, hatOut []float64
 }
 
 // weights returns the first sample and the weights of it and those behind it, which sum to 1. taps are those of the pixels from lo on.
@@ -185,4 +213,61 @@ func (s *spline) weights(lo int, taps []float64, sum float64) (int, []float64) {
 		knots[k] = knots[k+1] - knots[k]
 	}
 	return from, knots[:inner+1]
+}
+
+// hatMargin is how many hats beyond those that the taps touch take part: what one must add is a quarter of its neighbour's, and of the other sign.
+const hatMargin = 2
+
+// hats is weights for samples brought down by hats: the sum of hats that is nearest to the taps, by least squares of the
+// difference itself, since straight lines follow Lanczos closely everywhere.
+func (s *spline) hats(lo int, taps []float64) (int, []float64) {
+	m, width := s.axis.hat, s.samples
+	from := max(lo/m-hatMargin, 0)
+	to := min((lo+len(taps)-1)/m+1+hatMargin, hatCount(width, m)-1)
+	n := to - from + 1
+	clean := func(b *[]float64) []float64 {
+		*b = append((*b)[:0], make([]float64, n+1)...)
+		return *b
+	}
+	d, c, r, mass := clean(&s.diagonal), clean(&s.beside), clean(&s.right), clean(&s.mass)
+	per := 1 / float64(m)
+	for j := max(from-1, 0); j <= to; j++ { // the pixels from j*m on lie beneath hats j and j+1
+		i := j - from
+		for p := j * m; p < min((j+1)*m, width); p++ {
+			v := float64(p-j*m) * per
+			u := 1 - v
+			w := 0.0
+			if at := p - lo; at >= 0 && at < len(taps) {
+				w = taps[at]
+			}
+			if i >= 0 {
+				d[i] += u * u
+				c[i] += u * v
+				r[i] += u * w
+				mass[i] += u
+			}
+			d[i+1] += v * v
+			r[i+1] += v * w
+			mass[i+1] += v
+		}
+	}
+	for i := 1; i < n; i++ {
+		f := c[i-1] / d[i-1]
+		d[i] -= f * c[i-1]
+		r[i] -= f * r[i-1]
+	}
+	out := clean(&s.hatOut)[:n]
+	sum := 0.0
+	for i := n - 1; i >= 0; i-- {
+		v := r[i]
+		if i < n-1 {
+			v -= c[i] * out[i+1]
+		}
+		out[i] = v / d[i]
+		sum += out[i] * mass[i]
+	}
+	for i := range out { // a sample is the sum beneath its hat, by m
+		out[i] *= float64(m) / sum
+	}
+	return from, out
 }

@@ -58,11 +58,11 @@ func TestKernelMakesUpForMeans(t *testing.T) {
 			crop := box{3.5, 2, 990.25, 745}
 			out := size{1001 / (3 * b), 751 / (3 * b)}
 			reduced := func(p *picture) []uint8 {
-				s, err := p.scale(t.Context(), crop, out, false, false, false)
+				s, err := p.scale(t.Context(), []want{{out: out, crop: crop}})
 				if err != nil {
 					t.Fatal(err)
 				}
-				return s.pix[0]
+				return s[0].pix[0]
 			}
 			want := reduced(p)
 			ours, naive := decibels(want, reduced(&fitted)), decibels(want, reduced(&plain))

@@ -20,6 +20,8 @@ type picture struct {
 	planes []plane
 	// video: luma runs 16 to 235 and chroma 16 to 240, as in lossy WebP.
 	video bool
+	// opaque tells after a pass whether modelRGBA turned out to have no transparency; nil: it has.
+	opaque func() bool
 }
 
 // scaled is a reduced picture in memory of its own.
@@ -31,29 +33,64 @@ type scaled struct {
 	halved bool   // modelYCbCr: chroma planes are 4:2:0, else as large as luma
 }
 
-// scale makes the picture w times h from the part crop, in pixels of the source. flip tells that the result will be mirrored (x, y)
-// by its orientation, so that halved chroma is laid out to be right afterwards.
-func (p *picture) scale(ctx context.Context, crop box, out size, halve bool, flipX, flipY bool) (*scaled, error) {
-	s := &scaled{size: out, model: p.model, halved: halve && p.model == modelYCbCr}
-	for i, pl := range p.planes {
-		to, at := out, crop
-		if p.model == modelYCbCr && i > 0 {
-			if halve {
-				to, at = halved(out, crop, flipX, flipY)
+// A want is one thing to be made of a picture: out pixels from the part crop, in pixels of the source. flip tells that the result
+// will be mirrored (x, y) by its orientation, so that halved chroma is laid out to be right afterwards.
+type want struct {
+	out          size
+	crop         box
+	halve        bool
+	flipX, flipY bool
+}
+
+// scale makes all that is wanted in one pass over each plane. When ctx ends it returns the cause.
+func (p *picture) scale(ctx context.Context, wants []want) ([]*scaled, error) {
+	made := make([]*scaled, len(wants))
+	for n, w := range wants {
+		made[n] = &scaled{size: w.out, model: p.model, halved: w.halve && p.model == modelYCbCr}
+	}
+	kernels := kernels{}
+	for i := range p.planes {
+		pl := &p.planes[i]
+		x, y := axisOf(pl.w, pl.boxX, pl.perX, p.w).of(*pl, p.w), axisOf(pl.h, pl.boxY, pl.perY, p.h).of(*pl, p.h)
+		root := &sinks{}
+		grids := []*grid{{samples: pl.w, rows: pl.h, mx: 1, my: 1, deep: pl.deep, sinks: root}}
+		for n, w := range wants {
+			to, at := w.out, w.crop
+			if p.model == modelYCbCr && i > 0 && w.halve {
+				to, at = halved(w.out, w.crop, w.flipX, w.flipY)
 			}
+			perX, perY := pl.perX*float64(to.w), pl.perY*float64(to.h)
+			g := branch(&grids, pl.channels, at.w/perX, at.h/perY)
+			x.hat, y.hat = g.mx, g.my
+			r := newResampler(g.samples, pl.channels, g.deep, kernels.of(x, at.x, at.w, to.w), kernels.of(y, at.y, at.h, to.h), to)
+			g.sinks.resamplers = append(g.sinks.resamplers, r)
+			made[n].pix, made[n].sizes = append(made[n].pix, r.out), append(made[n].sizes, to)
 		}
-		kx := newKernel(axisOf(pl.w, pl.boxX, pl.perX, p.w).of(pl, p.w), at.x, at.w, to.w)
-		ky := newKernel(axisOf(pl.h, pl.boxY, pl.perY, p.h).of(pl, p.h), at.y, at.h, to.h)
-		pix, err := resample(ctx, pl, kx, ky, to.w, to.h)
-		if err != nil {
+		if err := pl.pass(ctx, root); err != nil {
 			return nil, err
 		}
-		if p.video {
-			stretch(pix, i > 0)
-		}
-		s.pix, s.sizes = append(s.pix, pix), append(s.sizes, to)
 	}
-	return s, nil
+	for _, s := range made {
+		for i, pix := range s.pix {
+			if p.video {
+				stretch(pix, i > 0)
+			}
+		}
+		if p.model == modelRGBA && p.opaque != nil && p.opaque() {
+			s.dropAlpha()
+		}
+	}
+	return made, nil
+}
+
+// dropAlpha makes RGB of RGBA that turned out to have no transparency.
+func (s *scaled) dropAlpha() {
+	s.model = modelRGB
+	pix := s.pix[0]
+	for x := range len(pix) / 4 {
+		copy(pix[3*x:3*x+3], pix[4*x:])
+	}
+	s.pix[0] = pix[: len(pix)/4*3 : len(pix)/4*3]
 }
 
 // halved is the size of a 4:2:0 chroma plane and the part of the picture that it covers, which with an odd

@@ -21,6 +21,11 @@ func (r *Reader) assemble() error {
 		n := r.rowBytes(w)
 		clear(r.prior)
 		for y := range h {
+			if y%64 == 0 && r.Stop != nil {
+				if err := r.Stop(); err != nil {
+					return err
+				}
+			}
 			row, err := r.next(n)
 			if err != nil {
 				return err

@@ -41,6 +41,9 @@ type Reader struct {
 	Channels int  // of the rows: 1 grey, 3 RGB, 4 RGB and alpha, colours multiplied by it
 	Deep     bool // Row16 has the rows, not Row
 
+	// Stop, if set, is asked now and then while an interlaced picture is put together; its error ends that.
+	Stop func() error
+
 	rest    []byte // of the file, behind what is read
 	palette [256][4]uint8
 	colours int       // of the palette; 0: none
