@@ -58,6 +58,14 @@ func TestStockImageTasksFromDjango(t *testing.T) {
 			metas = many.get(timeout=60)
 			assert [m["name"] for m in metas] == ["v/1.jpg", "v/2.png"], metas
 			assert Image.open(root + "/v/1.jpg").size == (300, 200)
+			# All there is to ask for, as Python sends it.
+			meta = thumbnail.apply_async(("uploads/photo.jpg", "all.jpg", (90, 90), "cover", "jpeg", 90), dict(focal=(0, 1), crop=(0, 0, 600, 400),
+			    sharpen=(0.5, 80, 0), max_bytes=2500, progressive=True, subsampling="4:4:4", metadata="keep", icc="srgb"), queue=Q).get(timeout=60)
+			made = Image.open(root + "/all.jpg")
+			assert made.size == (90, 90) and made.info.get("progressive") and meta["bytes"] <= 2500 and 10 <= meta["quality"] <= 90, (meta, made.info)
+			assert all(close(c, source.getpixel((300, 200))) for c in corners(made)), corners(made)
+			many = variants.apply_async(("uploads/photo.jpg", [{"size": [50, 50], "fit": "contain"}, {"size": [50, 50], "fit": "cover", "focal": [0.25, 0.5], "progressive": True}]), queue=Q)
+			assert [m["name"] for m in many.get(timeout=60)] == ["uploads/thumbs/photo_50x50_contain.jpg", "uploads/thumbs/photo_50x50_cover_at0.25-0.5_progressive.jpg"]
 			# EXIF orientation 6: the picture lies on its side.
 			exif = Image.Exif()
 			exif[0x0112] = 6
