@@ -30,7 +30,7 @@ type stage struct {
 // Lanes are the vertical sums of eight bytes in a row, four to a word: of the bytes at even and at odd places. Over the rows y = j*my+k of an interval, b
 // comes to the sum of (my-k)*row, without a multiplication: it gets a, the sum of rows so far, with every row. That is what the
 // interval gives to hat j; carry is what the interval before gave to it.
-type lanes struct{ a, b, carry [2]uint64 }
+type lanes struct{ evenA, evenB, evenCarry, oddA, oddB, oddCarry uint64 }
 
 // A column is the same for one deeper sample.
 type column struct{ a, b, carry uint32 }
@@ -54,26 +54,25 @@ func (s *stage) bytes(row []uint8) {
 	}
 	whole := s.lanes[:len(row)/8]
 	for i := range whole {
-		l := &whole[i]
-		v := binary.LittleEndian.Uint64(row[8*i:])
-		l.a[0] += v & evenBytes
-		l.b[0] += l.a[0]
-		l.a[1] += v >> 8 & evenBytes
-		l.b[1] += l.a[1]
+		whole[i].add(binary.LittleEndian.Uint64(row[8*i:]))
 	}
 	if rest := row[8*len(whole):]; len(rest) > 0 {
 		var padded [8]uint8
 		copy(padded[:], rest)
-		v := binary.LittleEndian.Uint64(padded[:])
-		l := &s.lanes[len(whole)]
-		l.a[0] += v & evenBytes
-		l.b[0] += l.a[0]
-		l.a[1] += v >> 8 & evenBytes
-		l.b[1] += l.a[1]
+		s.lanes[len(whole)].add(binary.LittleEndian.Uint64(padded[:]))
 	}
 	if k := s.advance(); k > 0 {
 		s.emitLanes(k)
 	}
+}
+
+func (l *lanes) add(v uint64) {
+	a := l.evenA + v&evenBytes
+	l.evenA = a
+	l.evenB += a
+	a = l.oddA + v>>8&evenBytes
+	l.oddA = a
+	l.oddB += a
 }
 
 // deep takes a row of deeper samples.
@@ -104,36 +103,28 @@ func (s *stage) advance() int {
 
 // emitLanes hands on the hat of an interval of k rows, and of the last also the one behind it, if any of the rows lies beneath that.
 func (s *stage) emitLanes(k int) {
-	short := uint64(s.my - k)
-	my := uint64(s.my)
-	at := 0
+	short, my := uint64(s.my-k), uint64(s.my)
 	for i := range s.lanes {
 		l := &s.lanes[i]
-		line := s.line[at:][:8]
-		at += 8
-		for odd := range 2 {
-			b := l.b[odd] + short*l.a[odd]
-			v := l.carry[odd] + b
-			l.carry[odd] = my*l.a[odd] - b
-			l.a[odd], l.b[odd] = 0, 0
-			line[odd] = uint32(v & 0xffff)
-			line[odd+2] = uint32(v >> 16 & 0xffff)
-			line[odd+4] = uint32(v >> 32 & 0xffff)
-			line[odd+6] = uint32(v >> 48)
-		}
+		even, odd := l.evenB+short*l.evenA, l.oddB+short*l.oddA
+		unpack(s.line[8*i:], l.evenCarry+even, l.oddCarry+odd)
+		*l = lanes{evenCarry: my*l.evenA - even, oddCarry: my*l.oddA - odd}
 	}
 	s.across(0)
 	if s.y == s.height && k > 1 {
-		for i := range s.lanes {
-			for odd := range 2 {
-				v := s.lanes[i].carry[odd]
-				for j := range 4 {
-					s.line[8*i+2*j+odd] = uint32(v >> (16 * j) & 0xffff)
-				}
-			}
+		for i, l := range s.lanes {
+			unpack(s.line[8*i:], l.evenCarry, l.oddCarry)
 		}
 		s.across(0)
 	}
+}
+
+func unpack(line []uint32, even, odd uint64) {
+	line = line[:8]
+	line[0], line[1] = uint32(even&0xffff), uint32(odd&0xffff)
+	line[2], line[3] = uint32(even>>16&0xffff), uint32(odd>>16&0xffff)
+	line[4], line[5] = uint32(even>>32&0xffff), uint32(odd>>32&0xffff)
+	line[6], line[7] = uint32(even>>48), uint32(odd>>48)
 }
 
 func (s *stage) emitColumns(k int) {
@@ -159,57 +150,93 @@ func (s *stage) across(bits uint) {
 	// A sum is a sample, of 13 bits at most, times n; scale has 44 bits more than its inverse.
 	n := uint64(s.mx) * uint64(s.mx) * uint64(s.my) * uint64(s.my)
 	scale := (uint64(1)<<(44+deepBits-bits) + n/2) / n
-	fix := func(v uint64) uint16 { return uint16(min((v*scale+1<<43)>>44, deepMax)) }
-	out := s.out
-	mx, channels := s.mx, s.channels
+	line := s.line[:s.channels*s.samples]
 	switch {
-	case mx == 1:
-		for x := range out {
-			out[x] = fix(uint64(s.line[x]))
+	case s.mx == 1:
+		for x, v := range line {
+			s.out[x] = fix(uint64(v), scale)
 		}
-	case channels == 3:
-		line := s.line[:3*s.samples]
-		var carry [3]uint64
-		for len(out) >= 3 {
-			var a, b [3]uint64
-			part := line[:min(3*mx, len(line))]
-			line = line[len(part):]
-			short := uint64(mx - len(part)/3)
-			for len(part) >= 3 {
-				a[0] += uint64(part[0])
-				b[0] += a[0]
-				a[1] += uint64(part[1])
-				b[1] += a[1]
-				a[2] += uint64(part[2])
-				b[2] += a[2]
-				part = part[3:]
-			}
-			for c := range 3 {
-				b[c] += short * a[c]
-				out[c] = fix(carry[c] + b[c])
-				carry[c] = uint64(mx)*a[c] - b[c]
-			}
-			out = out[3:]
-		}
+	case s.mx == 2:
+		across2(s.out, line, s.channels, scale)
+	case s.channels == 3:
+		across3(s.out, line, s.mx, scale)
 	default:
-		for c := range channels {
-			line := s.line[c : channels*s.samples]
-			carry := uint64(0)
-			for j := c; j < len(out); j += channels {
-				var a, b uint64
-				k := 0
-				for ; k < mx && len(line) > 0; k++ {
-					a += uint64(line[0])
-					b += a
-					line = line[min(channels, len(line)):]
-				}
-				b += uint64(mx-k) * a
-				out[j] = fix(carry + b)
-				carry = uint64(mx)*a - b
-			}
+		for c := range s.channels {
+			across1(s.out, line, c, s.channels, s.mx, scale)
 		}
 	}
 	s.sinks.deep(s.out)
+}
+
+// fix brings a sum to deepBits.
+func fix(v, scale uint64) uint16 { return uint16(min((v*scale+1<<43)>>44, deepMax)) }
+
+// across1 takes one of several channels.
+func across1(out []uint16, line []uint32, from, channels, m int, scale uint64) {
+	carry := uint64(0)
+	x := from
+	for j := from; j < len(out); j += channels {
+		var a, b uint64
+		k := 0
+		for ; k < m && x < len(line); k++ {
+			a += uint64(line[x])
+			b += a
+			x += channels
+		}
+		b += uint64(m-k) * a
+		out[j] = fix(carry+b, scale)
+		carry = uint64(m)*a - b
+	}
+}
+
+func across3(out []uint16, line []uint32, m int, scale uint64) {
+	var carry0, carry1, carry2 uint64
+	for len(out) >= 3 {
+		var a0, a1, a2, b0, b1, b2 uint64
+		part := line[:min(3*m, len(line))]
+		line = line[len(part):]
+		short := uint64(m - len(part)/3)
+		for len(part) >= 3 {
+			a0 += uint64(part[0])
+			a1 += uint64(part[1])
+			a2 += uint64(part[2])
+			b0 += a0
+			b1 += a1
+			b2 += a2
+			part = part[3:]
+		}
+		b0 += short * a0
+		b1 += short * a1
+		b2 += short * a2
+		out[0], out[1], out[2] = fix(carry0+b0, scale), fix(carry1+b1, scale), fix(carry2+b2, scale)
+		carry0, carry1, carry2 = uint64(m)*a0-b0, uint64(m)*a1-b1, uint64(m)*a2-b2
+		out = out[3:]
+	}
+}
+
+// across2 has the weights 1, 2, 1.
+func across2(out []uint16, line []uint32, channels int, scale uint64) {
+	at := func(i int) uint64 { // at the ends some are missing
+		if i < 0 || i >= len(line) {
+			return 0
+		}
+		return uint64(line[i])
+	}
+	n := len(out) / channels
+	for j := range n {
+		mid := 2 * j * channels
+		to := out[j*channels:][:channels]
+		if j == 0 || mid+2*channels > len(line) {
+			for c := range to {
+				to[c] = fix(at(mid-channels+c)+2*at(mid+c)+at(mid+channels+c), scale)
+			}
+			continue
+		}
+		left, here, right := line[mid-channels:][:len(to)], line[mid:][:len(to)], line[mid+channels:][:len(to)]
+		for c := range to {
+			to[c] = fix(uint64(left[c])+2*uint64(here[c])+uint64(right[c]), scale)
+		}
+	}
 }
 
 // sinks are what a row goes to.
