@@ -1,6 +1,7 @@
 package command
 
 import (
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -55,5 +56,19 @@ func TestMemoryBudget(t *testing.T) {
 	}
 	if n := m.limitHeap(process{}); n != 0 {
 		t.Errorf("the process is not ours, and its heap is limited to %d", n)
+	}
+}
+
+func TestTheCollectorIsEasedUnlessTheUserSaysOtherwise(t *testing.T) {
+	was := debug.SetGCPercent(77)
+	defer debug.SetGCPercent(was)
+	easeCollector(process{})
+	easeCollector(process{own: true, environ: []string{"GOGC=50"}})
+	if n := debug.SetGCPercent(77); n != 77 {
+		t.Errorf("the percentage is %d where it is not ours to set", n)
+	}
+	easeCollector(process{own: true})
+	if n := debug.SetGCPercent(77); n != gcPercent {
+		t.Errorf("the percentage is %d, want %d", n, gcPercent)
 	}
 }

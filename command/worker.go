@@ -59,6 +59,7 @@ func runWorker(c *cli.Context, g Program, p process) (err error) {
 	if cfg.Memory, err = memory.budget(c.String("memory-budget")); err != nil {
 		return usageError{err}
 	}
+	easeCollector(p)
 	if heap := memory.limitHeap(p); heap > 0 {
 		log.Info(fmt.Sprintf("memory: the container has %s, Go's heap keeps below %s, tasks may reserve %s", megabytes(memory.container), megabytes(heap), megabytes(cfg.Memory)))
 	}

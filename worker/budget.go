@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/stalkworker/stalk/handlers"
 	"github.com/stalkworker/stalk/protocol"
@@ -37,7 +38,10 @@ func (b *budget) size() (all, reserved int64) {
 // A reservation is one task's part of the budget. Its methods may be called from many goroutines; nil reserves nothing.
 type reservation struct {
 	budget *budget
-	life   context.Context // ends with the handler
+
+	mu     sync.Mutex
+	ended  bool            // guarded by mu
+	life   context.Context // ends with the handler. It, finish and turn are made by the first change: most tasks make none
 	finish context.CancelCauseFunc
 	turn   chan struct{} // capacity 1: held while it changes
 	kib    int           // guarded by turn
@@ -47,9 +51,21 @@ func (b *budget) reservation() *reservation {
 	if b == nil {
 		return nil
 	}
-	r := &reservation{budget: b, turn: make(chan struct{}, 1)}
-	r.life, r.finish = context.WithCancelCause(context.Background())
-	return r
+	return &reservation{budget: b}
+}
+
+// open makes what changes need, unless the handler has returned.
+func (r *reservation) open() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return errOver
+	}
+	if r.turn == nil {
+		r.turn = make(chan struct{}, 1)
+		r.life, r.finish = context.WithCancelCause(context.Background())
+	}
+	return nil
 }
 
 // change replaces what is reserved by so many bytes; see handlers.Reserve.
@@ -59,6 +75,9 @@ func (r *reservation) change(ctx context.Context, bytes int64) error {
 	}
 	if all, _ := r.budget.size(); bytes > all {
 		return &overBudget{bytes: bytes, all: all}
+	}
+	if err := r.open(); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -87,6 +106,13 @@ func (r *reservation) change(ctx context.Context, bytes int64) error {
 // end gives everything back, for good: the handler has returned. A goroutine of the handler's that waits in change is sent away.
 func (r *reservation) end() {
 	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	r.ended = true
+	used := r.turn != nil
+	r.mu.Unlock()
+	if !used {
 		return
 	}
 	r.finish(nil)
