@@ -17,8 +17,12 @@ func (i info) jpegScale(want size) jpegscale.Scale {
 
 // decodeJPEG decodes a probed JPEG, reduced as far as want allows.
 func decodeJPEG(ctx context.Context, data []byte, i info, want size) (*picture, error) {
+	return decodeJPEGAt(ctx, data, i, i.jpegScale(want))
+}
+
+func decodeJPEGAt(ctx context.Context, data []byte, i info, scale jpegscale.Scale) (*picture, error) {
 	img, err := jpegscale.Decode(data, jpegscale.Options{
-		Scale: i.jpegScale(want),
+		Scale: scale,
 		Check: func() error {
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
@@ -34,6 +38,9 @@ func decodeJPEG(ctx context.Context, data []byte, i info, want size) (*picture, 
 	for _, from := range img.Planes {
 		pl := bytePlane(from.Pix, from.Stride, from.W, from.H)
 		pl.perX, pl.perY = from.PerX, from.PerY
+		if fine := from.Fine; fine != nil {
+			pl.fine = func(y int) []uint16 { return fine[y*from.Stride:][:from.W] }
+		}
 		if box > 1 {
 			pl.boxX, pl.boxY, pl.dct = box, box, true
 		} else { // what is in the blocks beyond the edge is nobody's
@@ -61,14 +68,15 @@ func (p *picture) interleave(m jpegscale.Model) {
 		pl.w, pl.h = max(pl.w, f.w), max(pl.h, f.h)
 		pl.perX, pl.perY = min(pl.perX, f.perX), min(pl.perY, f.perY)
 	}
-	pl.channels = 3
+	pl.channels, pl.fine = 3, nil
 	scratch := make([][]uint8, len(from))
 	for i := range scratch {
 		scratch[i] = make([]uint8, pl.w)
 	}
+	rounded := make([]uint8, pl.w)
 	pl.row = func(y int, row []uint8) []uint8 {
 		for i, f := range from {
-			line := f.row(min(int((float64(y)+0.5)*pl.perY/f.perY), f.h-1), nil)
+			line := f.whole(min(int((float64(y)+0.5)*pl.perY/f.perY), f.h-1), rounded)
 			if f.perX == pl.perX {
 				copy(scratch[i], line)
 				continue
@@ -81,6 +89,18 @@ func (p *picture) interleave(m jpegscale.Model) {
 		return row
 	}
 	p.model, p.planes = modelRGB, []plane{pl}
+}
+
+// whole is a row in whole levels.
+func (p plane) whole(y int, scratch []uint8) []uint8 {
+	if p.fine == nil {
+		return p.row(y, scratch)
+	}
+	scratch = scratch[:p.w]
+	for x, v := range p.fine(y) {
+		scratch[x] = uint8(min(max((int(v)+1<<(jpegscale.FineBits-1))>>jpegscale.FineBits-jpegscale.FineZero, 0), 255))
+	}
+	return scratch
 }
 
 // combine makes a row of RGB. Inks are stored as their complement.

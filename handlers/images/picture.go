@@ -53,16 +53,22 @@ func (p *picture) scale(ctx context.Context, wants []want) ([]*scaled, error) {
 		pl := &p.planes[i]
 		x, y := axisOf(pl.w, pl.boxX, pl.perX, p.w).of(*pl, p.w), axisOf(pl.h, pl.boxY, pl.perY, p.h).of(*pl, p.h)
 		root := &sinks{}
-		grids := []*grid{{samples: pl.w, rows: pl.h, mx: 1, my: 1, deep: pl.deep, sinks: root}}
+		grids := []*grid{{samples: pl.w, rows: pl.h, mx: 1, my: 1, deep: pl.deep || pl.fine != nil, sinks: root}}
 		for n, w := range wants {
 			to, at := w.out, w.crop
 			if p.model == modelYCbCr && i > 0 && w.halve {
 				to, at = halved(w.out, w.crop, w.flipX, w.flipY)
 			}
 			perX, perY := pl.perX*float64(to.w), pl.perY*float64(to.h)
-			g := branch(&grids, pl.channels, at.w/perX, at.h/perY)
+			g := grids[0]
+			if pl.fine == nil { // else hats cannot be fitted: what is between the samples of a block is not what is between blocks
+				g = branch(&grids, pl.channels, at.w/perX, at.h/perY)
+			}
 			x.hat, y.hat = g.mx, g.my
 			r := newResampler(g.samples, pl.channels, g.deep, kernels.of(x, at.x, at.w, to.w), kernels.of(y, at.y, at.h, to.h), to)
+			if pl.fine != nil {
+				r.fromFine()
+			}
 			g.sinks.resamplers = append(g.sinks.resamplers, r)
 			made[n].pix, made[n].sizes = append(made[n].pix, r.out), append(made[n].sizes, to)
 		}

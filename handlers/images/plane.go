@@ -14,10 +14,11 @@ type plane struct {
 	boxX, boxY     int
 	dct            bool // the boxes are those of a JPEG's blocks, which are no means: see dctSpline
 
-	// Rows come in order, each once in a pass; the ones that nobody wants are not asked for. Either is set:
+	// Rows come in order, each once in a pass; the ones that nobody wants are not asked for. One of row, open and fine is set:
 	row  func(y int, scratch []uint8) []uint8 // w*channels samples; may return scratch or the picture's own memory
 	open func() (rows, error)                 // begins a pass over what is decoded while it is read
 	deep bool                                 // with open: rows come as stage has them, not as bytes
+	fine func(y int) []uint16                 // rows of a JPEG that was decoded reduced, as jpegscale.Plane.Fine has them
 }
 
 // rows are those of one pass.
@@ -34,8 +35,11 @@ type laid struct {
 }
 
 func (l *laid) next() ([]uint8, []uint16, error) {
-	row := l.p.row(l.y, l.scratch)
 	l.y++
+	if l.p.fine != nil {
+		return nil, l.p.fine(l.y - 1), nil
+	}
+	row := l.p.row(l.y-1, l.scratch)
 	return row[:l.p.w*l.p.channels], nil, nil
 }
 

@@ -1,5 +1,7 @@
 package images
 
+import "github.com/stalkworker/stalk/handlers/images/jpegscale"
+
 // Lanczos-3 reduction in two passes, as Pillow's Image.resize(LANCZOS) does it: the kernel is widened by
 // the reduction factor, taps outside the picture are dropped and the rest weighted to one. Weights are
 // 16-bit fixed point; between the passes a sample keeps 6 bits below the point.
@@ -24,7 +26,8 @@ type resampler struct {
 	y             int // the row that comes next
 	last          int // of the rows, the first that is not wanted
 	half          bool
-	shift         uint // from a horizontal sum to middleBits
+	shift         uint   // from a horizontal sum to middleBits
+	bias          uint64 // what a horizontal sum begins with
 	words         []uint64
 	first, second []int32
 
@@ -56,6 +59,14 @@ func newResampler(samples, channels int, deep bool, kx, ky kernel, to size) *res
 	return r
 }
 
+// fromFine tells that rows are made of those of a JPEG that was decoded reduced, which have fewer bits below the point than
+// those of stages, and are all of FineZero too large.
+func (r *resampler) fromFine() {
+	const zero = uint64(jpegscale.FineZero) << (jpegscale.FineBits + weightBits)
+	r.shift = weightBits + jpegscale.FineBits - middleBits
+	r.bias -= zero<<32 + zero
+}
+
 // wants tells whether the next row is needed: to be pushed then, else to be skipped.
 func (r *resampler) wants() bool { return r.y >= int(r.ky.first[0]) && r.y < r.last }
 
@@ -85,7 +96,7 @@ func push[T uint8 | uint16](r *resampler, row []T) {
 func (r *resampler) flush() {
 	switch r.channels {
 	case 1:
-		narrow1(&r.kx, r.words, r.first, r.second, r.shift)
+		narrow1(&r.kx, r.words, r.first, r.second, r.shift, r.bias)
 	case 3:
 		narrow3(&r.kx, r.words, r.first, r.second, r.shift)
 	default:
@@ -175,12 +186,13 @@ func halves(sum uint64, shift uint) (lower, upper int32) {
 	return min(max((l+round)>>(shift&31), 0), middleMax), min(max((u+round)>>(shift&31), 0), middleMax)
 }
 
-func narrow1(k *kernel, words []uint64, first, second []int32, shift uint) {
+func narrow1(k *kernel, words []uint64, first, second []int32, shift uint, bias uint64) {
 	second = second[:len(first)]
 	for i := range first {
 		px := words[k.first[i]:][:k.count[i]]
 		weight := k.weight[i*k.stride:][:len(px)]
-		var a, b, c, d uint64
+		a := bias
+		var b, c, d uint64
 		for len(px) >= 4 && len(weight) >= 4 {
 			a += px[0] * uint64(int64(weight[0]))
 			b += px[1] * uint64(int64(weight[1]))

@@ -23,7 +23,8 @@ type component struct {
 
 	unread [64]uint8 // the same order: bits left out of what was decoded, where that is reduced
 
-	pix    []uint8 // blocksW*n samples each row
+	pix    []uint8  // blocksW*n samples each row, at full size
+	fine   []uint16 // reduced
 	stride int
 
 	coef    []int16  // progressive: kept coefficients of each block, d.slots of them
@@ -75,7 +76,7 @@ func (d *decoder) decode() (*Image, error) {
 	for i := range d.comps {
 		c := &d.comps[i]
 		img.Planes = append(img.Planes, Plane{
-			Pix: c.pix, Stride: c.stride, W: ceilDiv(c.w, 8) * d.n, H: ceilDiv(c.high, 8) * d.n, FullW: c.w, FullH: c.high,
+			Pix: c.pix, Fine: c.fine, Stride: c.stride, W: ceilDiv(c.w, 8) * d.n, H: ceilDiv(c.high, 8) * d.n, FullW: c.w, FullH: c.high,
 			PerX: float64(8*d.hMax) / float64(d.n*c.h), PerY: float64(8*d.vMax) / float64(d.n*c.v),
 		})
 	}
@@ -210,7 +211,11 @@ func (d *decoder) allocate() error {
 		c := &d.comps[i]
 		blocks := c.blocksW * c.blocksH
 		c.stride = c.blocksW * d.n
-		c.pix = make([]uint8, blocks*d.n*d.n)
+		if d.n == 8 {
+			c.pix = make([]uint8, blocks*64)
+		} else {
+			c.fine = make([]uint16, blocks*d.n*d.n)
+		}
 		if d.progressive {
 			c.coef = make([]int16, blocks*d.slots)
 			if d.refines() {
@@ -220,6 +225,9 @@ func (d *decoder) allocate() error {
 		}
 		for j := range c.pix { // what no scan reaches is grey
 			c.pix[j] = 128
+		}
+		for j := range c.fine {
+			c.fine[j] = (128 + FineZero) << FineBits
 		}
 	}
 	return nil

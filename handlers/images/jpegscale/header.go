@@ -79,8 +79,11 @@ func (h Header) Memory(s Scale) int64 {
 		hMax, vMax = max(hMax, f[0]), max(vMax, f[1])
 	}
 	per := int64(s) * int64(s) // bytes of one block
+	if s != Full {
+		per *= 2
+	}
 	if h.Progressive {
-		per *= 3
+		per += 2 * int64(s) * int64(s)
 		if s == Full {
 			per += 8
 		}

@@ -23,11 +23,11 @@ const (
 	fix3072 = 25172
 )
 
-// flat fills n by n samples with the mean.
-func (z *block) flat(pix []uint8, stride, n int) {
+// flat fills the samples with the mean.
+func (z *block) flat(pix []uint8, stride int) {
 	v := clamp((z[0]+4)>>3 + 128)
-	for y := range n {
-		row := pix[y*stride:][:n]
+	for y := range 8 {
+		row := pix[y*stride:][:8]
 		for x := range row {
 			row[x] = v
 		}
@@ -38,7 +38,7 @@ func (z *block) flat(pix []uint8, stride, n int) {
 // last coefficient in zigzag order that is not zero.
 func (z *block) inverse8(pix []uint8, stride int, top uint32) {
 	if top == 0 {
-		z.flat(pix, stride, 8)
+		z.flat(pix, stride)
 		return
 	}
 	for x := range 8 {
@@ -101,9 +101,13 @@ func (z *block) inverse8(pix []uint8, stride int, top uint32) {
 }
 
 // inverse4 makes four by four samples of the lowest four by four coefficients.
-func (z *block) inverse4(pix []uint8, stride int, top uint32) {
+func (z *block) inverse4(fine []uint16, stride int, top uint32) {
 	if top == 0 {
-		z.flat(pix, stride, 4)
+		v := limit(z[0] + zero)
+		for y := range 4 {
+			row := fine[y*stride:][:4:4]
+			row[0], row[1], row[2], row[3] = v, v, v, v
+		}
 		return
 	}
 	for x := range 4 {
@@ -118,12 +122,12 @@ func (z *block) inverse4(pix []uint8, stride int, top uint32) {
 	for y := range 4 {
 		c := z[8*y:][:4:4]
 		c0, c1, c2, c3 := c[0], c[1], c[2], c[3]
-		const shift = fixBits + passBits + 3
-		const round = 1<<(shift-1) + 128<<shift
+		const shift = fixBits + passBits + 3 - FineBits
+		const round = 1<<(shift-1) + zero<<shift
 		e0, e1 := (c0+c2)<<fixBits+round, (c0-c2)<<fixBits+round
 		o0, o1 := c1*fix1306+c3*fix0541, c1*fix0541-c3*fix1306
-		row := pix[y*stride:][:4:4]
-		row[0], row[3] = clamp((e0+o0)>>shift), clamp((e0-o0)>>shift)
-		row[1], row[2] = clamp((e1+o1)>>shift), clamp((e1-o1)>>shift)
+		row := fine[y*stride:][:4:4]
+		row[0], row[3] = limit((e0+o0)>>shift), limit((e0-o0)>>shift)
+		row[1], row[2] = limit((e1+o1)>>shift), limit((e1-o1)>>shift)
 	}
 }

@@ -42,11 +42,21 @@ const (
 	YCCK               // four planes; the first three are YCbCr, of which R, G and B are the inks themselves
 )
 
+// Plane.Fine holds a level as (level+FineZero)<<FineBits.
+const (
+	FineBits = 3
+	FineZero = 256
+)
+
 // A Plane is the samples of one component. Sample x covers the pixels [x*PerX, (x+1)*PerX) of the picture. There are
 // whole blocks of samples: the last ones may stick out beyond the picture's edge. FullW and FullH are how many samples
 // the component has at full size, within the picture.
+//
+// At full size the samples are in Pix. Reduced they are in Fine, in eighths of a level and from -256 to 511: they are no
+// means but the lowest coefficients, which overshoot at edges, and what is made of them needs that.
 type Plane struct {
 	Pix          []uint8
+	Fine         []uint16
 	W, H, Stride int
 	FullW, FullH int
 	PerX, PerY   float64

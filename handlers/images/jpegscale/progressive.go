@@ -237,7 +237,7 @@ func (d *decoder) transform() error {
 				at := (y*c.stride + x) * d.n
 				switch d.n {
 				case 1:
-					c.pix[at] = clamp((int32(coef[0])*quant[0]+4)>>3 + 128)
+					c.fine[at] = limit(int32(coef[0])*quant[0] + zero)
 				case 2:
 					store2(c, at, int32(coef[0]), centred(coef[1], half[1]), centred(coef[2], half[2]), centred(coef[3], half[3]))
 				default:
@@ -251,7 +251,7 @@ func (d *decoder) transform() error {
 						top = max(top, back[slot])
 					}
 					if d.n == 4 {
-						z.inverse4(c.pix[at:], c.stride, uint32(top))
+						z.inverse4(c.fine[at:], c.stride, uint32(top))
 					} else {
 						z.inverse8(c.pix[at:], c.stride, uint32(top))
 					}

@@ -119,7 +119,7 @@ func compare(t *testing.T, name string, data []byte) {
 			worst, sum := 0.0, 0.0
 			for y := range p.H / 8 * n {
 				for x := range p.W / 8 * n {
-					d := math.Abs(float64(s.Pix[y*s.Stride+x]) - min(max(ref[y*(p.W/8*n)+x], 0), 255))
+					d := math.Abs(float64(s.Fine[y*s.Stride+x])/(1<<FineBits) - FineZero - ref[y*(p.W/8*n)+x])
 					worst = max(worst, d)
 					sum += d
 				}

@@ -31,7 +31,7 @@ func (s *scan) row1(y, from, to int) bool {
 				b = b.drop(used)
 				c.pred += diff
 			}
-			c.pix[(y*m.perY+m.y)*c.stride+x*m.perX+m.x] = clamp((c.pred*c.quant[0]+4)>>3 + 128)
+			c.fine[(y*m.perY+m.y)*c.stride+x*m.perX+m.x] = limit(c.pred*c.quant[0] + zero)
 			if b = m.ac.skipAC(b, w, 1); b.n > 63 {
 				return false
 			}
@@ -161,15 +161,15 @@ func (s *scan) row2(y, from, to int) bool {
 
 // store2 writes the two by two samples of a block, of which dc, right, down and both are the lowest coefficients.
 func store2(c *component, at int, dc, right, down, both int32) {
-	dc = dc*c.quant[0] + 128<<3 + 4
+	dc = dc*c.quant[0] + zero
 	right *= c.quant[1]
 	down *= c.quant[2]
 	both *= c.quant[4]
-	top, bottom := c.pix[at:at+2], c.pix[at+c.stride:at+c.stride+2]
-	top[0] = clamp((dc + right + down + both) >> 3)
-	top[1] = clamp((dc - right + down - both) >> 3)
-	bottom[0] = clamp((dc + right - down - both) >> 3)
-	bottom[1] = clamp((dc - right - down + both) >> 3)
+	top, bottom := c.fine[at:at+2], c.fine[at+c.stride:at+c.stride+2]
+	top[0] = limit(dc + right + down + both)
+	top[1] = limit(dc - right + down - both)
+	bottom[0] = limit(dc + right - down - both)
+	bottom[1] = limit(dc - right - down + both)
 }
 
 // row48 makes four by four or eight by eight samples of each block.
@@ -250,7 +250,7 @@ func (s *scan) row48(y, from, to int) bool {
 			}
 			at := ((y*m.perY+m.y)*c.stride + x*m.perX + m.x) * n
 			if n == 4 {
-				z.inverse4(c.pix[at:], c.stride, top)
+				z.inverse4(c.fine[at:], c.stride, top)
 			} else {
 				z.inverse8(c.pix[at:], c.stride, top)
 			}
@@ -258,6 +258,14 @@ func (s *scan) row48(y, from, to int) bool {
 	}
 	s.b = b
 	return true
+}
+
+// zero is the level in the middle, of which coefficients tell the difference, as Plane.Fine has it.
+const zero = (128 + FineZero) << FineBits
+
+// limit keeps what no sound file goes beyond within three times the range of samples.
+func limit(v int32) uint16 {
+	return uint16(min(max(v, 0), (512+FineZero)<<FineBits-1))
 }
 
 func clamp(v int32) uint8 {
