@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"image"
 	"image/color"
-	"image/png"
 	"io"
 
 	"github.com/stalkworker/stalk/handlers/images/jpegwrite"
+	"github.com/stalkworker/stalk/handlers/images/pngwrite"
 )
 
 // leastQuality is how far max_bytes may push a JPEG: what is below shows nothing worth its bytes.
@@ -29,8 +28,7 @@ func (s *scaled) encode(ctx context.Context, w io.Writer, st style, a attachment
 		if st.maxBytes > 0 {
 			return 0, valueError("max_bytes is for JPEG: a PNG has no quality to give up")
 		}
-		e := png.Encoder{CompressionLevel: png.DefaultCompression}
-		return 0, e.Encode(&inserting{w: w, after: 33, extra: append(pngProfile(a.icc), pngEXIF(a.exif)...)}, s.image())
+		return 0, pngwrite.Encode(w, s.pixels(), append(pngProfile(a.icc), pngEXIF(a.exif)...))
 	}
 	about, err := jpegEXIF(a.exif)
 	if err != nil {
@@ -167,33 +165,34 @@ func (s *scaled) ycbcr(step int) (luma, cb, cr []uint8) {
 	return luma, cb, cr
 }
 
-// image presents the samples to the PNG encoder.
-func (s *scaled) image() image.Image {
-	r := image.Rect(0, 0, s.w, s.h)
+// pixels presents the samples to the PNG encoder: without alpha where none is seen through.
+func (s *scaled) pixels() pngwrite.Picture {
+	p := pngwrite.Picture{W: s.w, H: s.h, Channels: 3, Pix: s.pix[0]}
 	switch s.model {
 	case modelGray:
-		return &image.Gray{Pix: s.pix[0], Stride: s.w, Rect: r}
-	case modelYCbCr, modelRGB:
-		rgb := s.pix[0]
-		if s.model == modelYCbCr {
-			rgb = s.rgb()
+		p.Channels = 1
+	case modelYCbCr:
+		p.Pix = s.rgb()
+	case modelRGBA:
+		p.Channels = 3
+		for i := 3; i < len(s.pix[0]); i += 4 {
+			if s.pix[0][i] < 255 {
+				p.Channels = 4
+				break
+			}
 		}
-		m := image.NewRGBA(r)
-		for i, j := 0, 0; i < len(m.Pix); i, j = i+4, j+3 {
-			copy(m.Pix[i:i+3], rgb[j:j+3])
-			m.Pix[i+3] = 255
+		p.Pix = make([]uint8, p.Channels*s.w*s.h)
+		for i, j := 0, 0; i < len(s.pix[0]); i, j = i+4, j+p.Channels {
+			px := s.pix[0][i : i+4]
+			for c := range 3 {
+				p.Pix[j+c] = divided(px[c], px[3])
+			}
+			if p.Channels == 4 {
+				p.Pix[j+3] = px[3]
+			}
 		}
-		return m
 	}
-	m := image.NewNRGBA(r)
-	for i := 0; i < len(m.Pix); i += 4 {
-		px := s.pix[0][i : i+4]
-		m.Pix[i+3] = px[3]
-		for c := range 3 {
-			m.Pix[i+c] = divided(px[c], px[3])
-		}
-	}
-	return m
+	return p
 }
 
 // divided is a colour that was multiplied by alpha.
@@ -223,38 +222,6 @@ func (s *scaled) rgb() []uint8 {
 		}
 	}
 	return out
-}
-
-// inserting puts extra behind the first bytes of a stream: the standard library's encoder writes no metadata.
-type inserting struct {
-	w     io.Writer
-	after int
-	extra []byte
-}
-
-func (i *inserting) Write(p []byte) (int, error) {
-	n := 0
-	if i.after > 0 {
-		head := p[:min(i.after, len(p))]
-		wrote, err := i.w.Write(head)
-		n += wrote
-		i.after -= wrote
-		if err != nil {
-			return n, err
-		}
-		p = p[len(head):]
-	}
-	if i.after == 0 && len(i.extra) > 0 {
-		if _, err := i.w.Write(i.extra); err != nil {
-			return n, err
-		}
-		i.extra = nil
-	}
-	if len(p) == 0 {
-		return n, nil
-	}
-	wrote, err := i.w.Write(p)
-	return n + wrote, err
 }
 
 // watched lets the end of the context end an encoder.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"image"
 	"image/png"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -402,4 +403,36 @@ func TestErrorsOfTheDiskAreNotMistakenForMaxBytes(t *testing.T) {
 	if !errors.Is(err, errDisk) {
 		t.Error(err)
 	}
+}
+
+// inserting puts extra behind the first bytes of a stream: image/png writes no metadata.
+type inserting struct {
+	w     io.Writer
+	after int
+	extra []byte
+}
+
+func (i *inserting) Write(p []byte) (int, error) {
+	n := 0
+	if i.after > 0 {
+		head := p[:min(i.after, len(p))]
+		wrote, err := i.w.Write(head)
+		n += wrote
+		i.after -= wrote
+		if err != nil {
+			return n, err
+		}
+		p = p[len(head):]
+	}
+	if i.after == 0 && len(i.extra) > 0 {
+		if _, err := i.w.Write(i.extra); err != nil {
+			return n, err
+		}
+		i.extra = nil
+	}
+	if len(p) == 0 {
+		return n, nil
+	}
+	wrote, err := i.w.Write(p)
+	return n + wrote, err
 }

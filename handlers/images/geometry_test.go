@@ -22,7 +22,20 @@ func asked(how string, w, h int) variant {
 // shown is what an encoder for the format gets to see.
 func shown(s *scaled, format string) image.Image {
 	if format == formatPNG || s.model != modelYCbCr {
-		return s.image()
+		p := s.pixels()
+		r := image.Rect(0, 0, p.W, p.H)
+		switch p.Channels {
+		case 1:
+			return &image.Gray{Pix: p.Pix, Stride: p.W, Rect: r}
+		case 4:
+			return &image.NRGBA{Pix: p.Pix, Stride: 4 * p.W, Rect: r}
+		}
+		m := image.NewRGBA(r)
+		for i, j := 0, 0; i < len(m.Pix); i, j = i+4, j+3 {
+			copy(m.Pix[i:i+3], p.Pix[j:j+3])
+			m.Pix[i+3] = 255
+		}
+		return m
 	}
 	m := &image.YCbCr{
 		Y: s.pix[0], Cb: s.pix[1], Cr: s.pix[2], YStride: s.w, CStride: s.sizes[1].w,
