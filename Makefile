@@ -88,6 +88,14 @@ bench: build .build/testservers
 	@$(GO) build -o .build/benchclient ./bench/client
 	@.build/testservers -- .build/venv/bin/python bench/bench.py $(BENCH_FLAGS)
 
+## contact-sheet: thumbnails of all kinds beside Pillow's, and their difference: .build/contact-sheet.png, to be looked at
+.PHONY: contact-sheet
+contact-sheet:
+	@scripts/setup.sh venv
+	@$(GO) build -o .build/photo ./demo/photo
+	@$(GO) build -o .build/thumbs ./bench/thumbs
+	@.build/venv/bin/python bench/contact_sheet.py
+
 ## strain: 100,000 tasks held, 100 queues, 1 MB messages, a soak; within bounds (MINUTES=60 STRAIN_FLAGS="--only eta --on redis")
 .PHONY: strain
 strain: build .build/testservers

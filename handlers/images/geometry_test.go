@@ -119,3 +119,34 @@ func TestBoxAsStored(t *testing.T) {
 		}
 	}
 }
+
+// Of a narrow picture, what its last blocks hold beyond the edge does not weigh.
+func TestNarrowJPEGsKeepTheirMeans(t *testing.T) {
+	m := image.NewYCbCr(image.Rect(0, 0, 800, 20), image.YCbCrSubsampleRatio420)
+	for y := range 20 {
+		for x := range 800 {
+			m.Y[y*m.YStride+x] = uint8(12 * y)
+			m.Cb[y/2*m.CStride+x/2], m.Cr[y/2*m.CStride+x/2] = uint8(20*(y/2)), uint8(220-20*(y/2))
+		}
+	}
+	data := jpegOf(t, m)
+	i, err := probe("x", data, DefaultMaxPixels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := decode(t.Context(), "x", data, i, size{80, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := reduce(t.Context(), p, i, size{80, 1}, box{0, 0, 800, 20}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plane, want := range []float64{114, 90, 130} {
+		for _, v := range s.pix[plane] {
+			if d := float64(v) - want; d < -2 || d > 2 {
+				t.Fatalf("plane %d: %d, the mean is %.0f", plane, v, want)
+			}
+		}
+	}
+}

@@ -10,8 +10,14 @@ import (
 // jpegReserve is how many samples a reduced JPEG has at least for each pixel that is made of them, each way.
 const jpegReserve = 2
 
+// jpegNarrow is a side so short that what the last block holds beyond the picture's edge would be seen in the whole.
+const jpegNarrow = 128
+
 // jpegScale is how far a JPEG is reduced while it is decoded, so that want can be made of it.
 func (i info) jpegScale(want size) jpegscale.Scale {
+	if min(i.w, i.h) < jpegNarrow {
+		want = i.size
+	}
 	return i.jpeg.Scale(jpegReserve*want.w, jpegReserve*want.h)
 }
 
