@@ -100,17 +100,23 @@ func (s *scaled) dropAlpha() {
 }
 
 // halved is the size of a 4:2:0 chroma plane and the part of the picture that it covers, which with an odd
-// number of pixels is one pixel more than the picture: after its end, or before its start if that becomes the end.
+// number of pixels is one pixel more than the picture: after its end, or before its start if that becomes the end. Of a single
+// pixel, it is that pixel.
 func halved(out size, crop box, flipX, flipY bool) (size, box) {
 	to := size{(out.w + 1) / 2, (out.h + 1) / 2}
 	px, py := crop.w/float64(out.w), crop.h/float64(out.h)
-	if out.w%2 == 1 && flipX {
-		crop.x -= px
+	if out.w > 1 {
+		if out.w%2 == 1 && flipX {
+			crop.x -= px
+		}
+		crop.w = px * 2 * float64(to.w)
 	}
-	if out.h%2 == 1 && flipY {
-		crop.y -= py
+	if out.h > 1 {
+		if out.h%2 == 1 && flipY {
+			crop.y -= py
+		}
+		crop.h = py * 2 * float64(to.h)
 	}
-	crop.w, crop.h = px*2*float64(to.w), py*2*float64(to.h)
 	return to, crop
 }
 
