@@ -72,14 +72,6 @@ func newPicture(img image.Image) *picture {
 				row[3*x], row[3*x+1], row[3*x+2] = color.CMYKToRGB(pix[4*x], pix[4*x+1], pix[4*x+2], pix[4*x+3])
 			}
 		})
-	case *image.NYCbCrA: // lossy WebP with alpha, in video range
-		p.planes = p.rows(modelRGBA, 4, func(y int, row []uint8) {
-			for x := range p.w {
-				yi, ci := img.YOffset(b.Min.X+x, b.Min.Y+y), img.COffset(b.Min.X+x, b.Min.Y+y)
-				r, g, bl := color.YCbCrToRGB(videoLuma[img.Y[yi]], videoChroma[img.Cb[ci]], videoChroma[img.Cr[ci]])
-				premultiply(row[4*x:4*x+4], r, g, bl, img.A[img.AOffset(b.Min.X+x, b.Min.Y+y)])
-			}
-		})
 	default:
 		p.generic(img)
 	}

@@ -90,6 +90,15 @@ func decode(ctx context.Context, name string, data []byte, i info, want size) (p
 	if i.format == formatPNG {
 		return pngPicture(ctx, name, data, i)
 	}
+	if i.format == formatWebP {
+		p, err := webpPicture(ctx, data, i, want)
+		if err != nil && ctx.Err() == nil {
+			return nil, damaged(name, i.format, err)
+		}
+		if p != nil || err != nil {
+			return p, err
+		}
+	}
 	img, err := codecs[i.format].decode(&interruptible{ctx, bytes.NewReader(data)})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -103,9 +112,7 @@ func decode(ctx context.Context, name string, data []byte, i info, want size) (p
 	} else if (size{got.Dx(), got.Dy()}) != i.size {
 		return nil, valueError("%q is damaged: its header says %d x %d pixels, its data %d x %d", name, i.w, i.h, got.Dx(), got.Dy())
 	}
-	p = newPicture(img)
-	p.video = i.format == formatWebP && p.model == modelYCbCr
-	return p, nil
+	return newPicture(img), nil
 }
 
 func damaged(name, format string, err error) error {

@@ -1,6 +1,10 @@
 package images
 
-import "image/color"
+import (
+	"image/color"
+
+	"github.com/stalkworker/stalk/handlers/images/vp8frame"
+)
 
 // footprint is about how many bytes of memory it takes to decode the picture and to make something of made pixels out of it, where
 // want is what decode is told: the figures of the decoders used here.
@@ -29,11 +33,12 @@ func (i info) footprint(file int, want size, made int64) int64 {
 	case formatGIF:
 		per = 5 // with a canvas, if the frame is smaller
 	case formatWebP:
+		frame := float64(vp8frame.Memory(i.w, i.h)) / px
 		switch i.colors {
 		case color.YCbCrModel:
-			per = 1.5
-		case color.NYCbCrAModel:
-			per = 2.5
+			per = frame
+		case color.NYCbCrAModel: // and alpha, which is decoded as if it were a lossless picture of four channels
+			per = max(8, frame+1+8)
 		}
 	}
 	return int64(px*per) + int64(file) + 8*made + rows + i.filterRows()
