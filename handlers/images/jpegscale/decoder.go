@@ -223,6 +223,9 @@ func (d *decoder) allocate() error {
 			}
 			continue
 		}
+		if !d.opt.Lenient { // then there is a sample from the file in every place, or no picture
+			continue
+		}
 		for j := range c.pix { // what no scan reaches is grey
 			c.pix[j] = 128
 		}

@@ -5,7 +5,7 @@ package jpegscale
 const (
 	lookBits  = 9  // of look: nearly all codes are as short
 	valueBits = 11 // of value: code and value of small coefficients
-	skipBits  = 13 // of skip: two symbols and more
+	skipBits  = 12 // of skip: two symbols and more
 )
 
 // An entry of skip is  advance<<5 | length : so many coefficients and bits further. Of advance:

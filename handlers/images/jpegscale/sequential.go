@@ -123,7 +123,9 @@ func (s *scan) row2(y, from, to int) bool {
 			z[1], z[2], z[4] = 0, 0, 0
 			k := uint32(1)
 			for k < 5 {
-				b = b.refill(w)
+				if b.n < 16 {
+					b = b.refill(w)
+				}
 				e := uint32(m.ac.value[b.acc>>(64-valueBits)])
 				if e != 0 {
 					b = b.drop(uint(e & 0xff))
@@ -132,6 +134,7 @@ func (s *scan) row2(y, from, to int) bool {
 					k++
 					continue
 				}
+				b = b.refill(w)
 				symbol, length := m.ac.symbol(b)
 				if length == 0 {
 					return false
