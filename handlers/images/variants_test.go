@@ -5,8 +5,6 @@ import (
 	"image"
 	"image/color"
 	"image/png"
-	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -29,13 +27,13 @@ func rgbPhoto(w, h int) *image.NRGBA {
 // Several sizes from one pass are what each alone would be, but that the smaller start from what the larger left.
 func TestVariantsAreAsGoodAsAlone(t *testing.T) {
 	t.Parallel()
-	data := pngOf(t, rgbPhoto(900, 700))
+	data := pngOf(t, rgbPhoto(500, 390))
 	i, err := probe("a.png", data, DefaultMaxPixels)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var orders []order
-	for _, side := range []int{20, 300, 150, 75, 11, 220} {
+	for _, side := range []int{20, 166, 83, 41, 7, 120} {
 		out, crop := fit(fitInside, i.upright(), size{side, side})
 		orders = append(orders, order{out, crop, false})
 	}
@@ -101,21 +99,15 @@ type seemsClear struct{ *image.NRGBA }
 
 func (seemsClear) Opaque() bool { return false }
 
-// A PNG is read in rows: 24 megapixels take less than 4 MB beside the file, five sizes included. Not parallel: it counts what is allocated.
+// A PNG is read in rows: one as wide as 24 megapixels are takes a few megabytes beside the file, five sizes included, however high it is.
+// Not parallel: it counts what is allocated.
 func TestPNGTakesRowsOfMemory(t *testing.T) {
-	if testing.Short() {
-		t.Skip("24 megapixels")
-	}
 	var b bytes.Buffer
-	m := image.NewPaletted(image.Rect(0, 0, 6000, 4000), color.Palette{color.Black, color.White, color.NRGBA{200, 0, 0, 100}})
+	m := image.NewPaletted(image.Rect(0, 0, 6000, 400), color.Palette{color.Black, color.White, color.NRGBA{200, 0, 0, 100}})
 	for i := range m.Pix {
 		m.Pix[i] = uint8(i / 700 % 3)
 	}
 	if err := png.Encode(&b, m); err != nil {
-		t.Fatal(err)
-	}
-	root := t.TempDir()
-	if err := os.WriteFile(filepath.Join(root, "a.png"), b.Bytes(), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	i, err := probe("a.png", b.Bytes(), DefaultMaxPixels)
@@ -138,8 +130,8 @@ func TestPNGTakesRowsOfMemory(t *testing.T) {
 	}
 	runtime.ReadMemStats(&after)
 	taken := after.TotalAlloc - before.TotalAlloc
-	t.Logf("24 megapixels to five sizes: %.1f MB", float64(taken)/1e6)
-	if taken > 8<<20 {
+	t.Logf("2.4 megapixels to five sizes: %.1f MB", float64(taken)/1e6)
+	if taken > 4<<20 {
 		t.Errorf("%d bytes", taken)
 	}
 }
