@@ -291,13 +291,21 @@ type grid struct {
 	sinks         *sinks
 }
 
-// finest is how many times as fine as the result the rows of the last stage are left.
-const finest = 3
+// finest is how many times as fine as the result the rows of the last stage are left; oblique where one axis is reduced much more than the other,
+// and so does not have the other's averaging to hide behind.
+const (
+	finest  = 3
+	oblique = 4
+)
 
 // branch finds or makes the rows to make something of that is reduced by fx and fy: of the grids there are (the first is that of the source)
 // the coarsest that is fine enough, brought down as far as may be.
 func branch(grids *[]*grid, channels int, fx, fy float64) *grid {
-	mx, my := max(int(fx/finest), 1), max(int(fy/finest), 1)
+	finer := float64(finest)
+	if fx > 1.5*fy || fy > 1.5*fx {
+		finer = oblique
+	}
+	mx, my := max(int(fx/finer), 1), max(int(fy/finer), 1)
 	var from *grid
 	for _, g := range *grids {
 		if g.mx <= mx && g.my <= my && (from == nil || g.mx*g.my >= from.mx*from.my) {

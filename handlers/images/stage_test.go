@@ -130,8 +130,8 @@ func TestStagesKeepLanczos(t *testing.T) {
 			exact := exactly(pl, crop, s.size)
 			psnr, similar := decibels(exact, s.pix[0]), ssim(exact, s.pix[0], s.w, s.h)
 			t.Logf("%s to %d x %d: %.1f dB, SSIM %.5f", tt.name, s.w, s.h, psnr, similar)
-			// Where next to nothing is to be seen, rounding makes the similarity: less than half a step then.
-			if psnr < tt.psnr || similar < 0.998 && psnr < 54 {
+			// Where next to nothing is to be seen, rounding makes the similarity: less than a step then.
+			if psnr < tt.psnr || similar < 0.998 && psnr < 51 {
 				t.Errorf("%s to %d x %d (%d): %.1f dB, SSIM %.4f; want %.0f, 0.998", tt.name, s.w, s.h, i, psnr, similar, tt.psnr)
 			}
 		}
