@@ -73,15 +73,15 @@ func probe(name string, data []byte, maxPixels int64) (i info, err error) {
 	return i, nil
 }
 
-// decode reads the picture of a probed file. want is the smallest size, as stored, that serves the caller: a
-// decoder may return the picture reduced, never below want; its planes say how far. When ctx ends it returns the cause.
+// decode reads the picture of a probed file. wants are the sizes of the whole picture, as stored, that serve the caller: a
+// decoder may return the picture reduced, never below them; its planes say how far. When ctx ends it returns the cause.
 //
 // The whole file is passed as bytes, not as a reader, so that what was probed is what is decoded even if
 // the file is being written to.
-func decode(ctx context.Context, name string, data []byte, i info, want size) (p *picture, err error) {
+func decode(ctx context.Context, name string, data []byte, i info, wants ...size) (p *picture, err error) {
 	defer recoverDecoder(name, &err)
 	if i.format == formatJPEG {
-		p, err := decodeJPEG(ctx, data, i, want)
+		p, err := decodeJPEG(ctx, data, i, wants)
 		if err != nil && ctx.Err() == nil {
 			return nil, damaged(name, i.format, err)
 		}
@@ -91,7 +91,7 @@ func decode(ctx context.Context, name string, data []byte, i info, want size) (p
 		return pngPicture(ctx, name, data, i)
 	}
 	if i.format == formatWebP {
-		p, err := webpPicture(ctx, data, i, want)
+		p, err := webpPicture(ctx, data, i, largest(wants))
 		if err != nil && ctx.Err() == nil {
 			return nil, damaged(name, i.format, err)
 		}
@@ -113,6 +113,14 @@ func decode(ctx context.Context, name string, data []byte, i info, want size) (p
 		return nil, valueError("%q is damaged: its header says %d x %d pixels, its data %d x %d", name, i.w, i.h, got.Dx(), got.Dy())
 	}
 	return newPicture(img), nil
+}
+
+// largest is a size that none of wants is larger than.
+func largest(wants []size) (l size) {
+	for _, w := range wants {
+		l.w, l.h = max(l.w, w.w), max(l.h, w.h)
+	}
+	return l
 }
 
 func damaged(name, format string, err error) error {

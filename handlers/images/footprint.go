@@ -7,14 +7,14 @@ import (
 )
 
 // footprint is about how many bytes of memory it takes to decode the picture and to make something of made pixels out of it, where
-// want is what decode is told: the figures of the decoders used here.
-func (i info) footprint(file int, want size, made int64) int64 {
+// wants is what decode is told: the figures of the decoders used here.
+func (i info) footprint(file int, wants []size, made int64) int64 {
 	const rows = 1 << 20 // of the decoder, and the encoder
 	px := float64(i.pixels())
 	per := 8.0 // bytes per pixel
 	switch i.format {
 	case formatJPEG:
-		return i.jpeg.Memory(i.jpegScale(want)) + int64(file) + 8*made + rows + i.filterRows()
+		return i.jpegPlan(wants).memory(i.jpeg) + int64(file) + 8*made + rows + i.filterRows()
 	case formatPNG:
 		if per = 0; i.interlaced {
 			switch i.colors { // as it is stored, but a byte for less

@@ -30,7 +30,7 @@ func allocated(t *testing.T, name string, data []byte) (taken, said int64) {
 		t.Fatal(err)
 	}
 	runtime.ReadMemStats(&after)
-	return int64(after.TotalAlloc - before.TotalAlloc), i.footprint(len(data), i.size, 0)
+	return int64(after.TotalAlloc - before.TotalAlloc), i.footprint(len(data), []size{i.size}, 0)
 }
 
 // Not parallel: it counts what is allocated.

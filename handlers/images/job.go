@@ -39,18 +39,18 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 	if err != nil {
 		return nil, err
 	}
-	want, err := j.wanted(i)
+	wants, err := j.wanted(i)
 	if err != nil {
 		return nil, err
 	}
 	groups := j.groups(i)
-	if err := handlers.Reserve(ctx, j.footprint(i, len(data), want, groups)); err != nil {
+	if err := handlers.Reserve(ctx, j.footprint(i, len(data), wants, groups)); err != nil {
 		return nil, err
 	}
 	if err := j.progress(stageDecode, 0); err != nil {
 		return nil, err
 	}
-	p, err := decode(ctx, j.source, data, i, want)
+	p, err := decode(ctx, j.source, data, i, wants...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (j *job) groups(i info) (groups [][]variant) {
 }
 
 // footprint is about how many bytes of memory the job takes, its source's file included.
-func (j *job) footprint(i info, file int, want size, groups [][]variant) int64 {
+func (j *job) footprint(i info, file int, wants []size, groups [][]variant) int64 {
 	var most int64
 	for _, group := range groups {
 		var made int64
@@ -126,30 +126,29 @@ func (j *job) footprint(i info, file int, want size, groups [][]variant) int64 {
 		}
 		most = max(most, 8*made+int64(len(group)-1)*i.filterRows())
 	}
-	return i.footprint(file, want, 0) + most
+	return i.footprint(file, wants, 0) + most
 }
 
-// wanted checks what the variants come to, and returns the least size, as stored, that the source must be decoded to.
-func (j *job) wanted(i info) (size, error) {
-	var want size
+// wanted checks what the variants come to, and returns for each the size of the whole source, as stored, at the scale of what is made.
+func (j *job) wanted(i info) (wants []size, err error) {
 	for _, v := range j.variants {
 		out, crop, err := v.frame.fit(i.upright())
 		if err != nil {
-			return size{}, err
+			return nil, err
 		}
 		if out.pixels() > j.cfg.MaxPixels {
-			return size{}, valueError("the thumbnail would have %d x %d = %d pixels, the limit is %d", out.w, out.h, out.pixels(), j.cfg.MaxPixels)
+			return nil, valueError("the thumbnail would have %d x %d = %d pixels, the limit is %d", out.w, out.h, out.pixels(), j.cfg.MaxPixels)
 		}
 		if v.style.format != formatPNG && max(out.w, out.h) > maxSide {
-			return size{}, valueError("the thumbnail would be %d x %d pixels, a JPEG can have %d each way", out.w, out.h, maxSide)
+			return nil, valueError("the thumbnail would be %d x %d pixels, a JPEG can have %d each way", out.w, out.h, maxSide)
 		}
 		// The whole source at the scale at which the part that is used has the size of the output.
 		u := i.upright()
 		whole := size{ceil(float64(u.w) * float64(out.w) / crop.w), ceil(float64(u.h) * float64(out.h) / crop.h)}
 		whole = whole.swapped(i.orientation >= 5)
-		want.w, want.h = max(want.w, min(whole.w, i.w)), max(want.h, min(whole.h, i.h))
+		wants = append(wants, size{min(whole.w, i.w), min(whole.h, i.h)})
 	}
-	return want, nil
+	return wants, nil
 }
 
 func ceil(f float64) int {

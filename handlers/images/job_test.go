@@ -40,23 +40,23 @@ func TestReducedDecodeGivesTheSameThumbnail(t *testing.T) {
 	}
 }
 
-// What a decoder is asked for at least: the whole picture at the scale of the largest variant.
-func TestWantedIsTheScaleOfTheLargestVariant(t *testing.T) {
+// What a decoder is asked for: the whole picture at the scale of each variant.
+func TestWantedIsTheScaleOfEachVariant(t *testing.T) {
 	for _, tt := range []struct {
 		orientation int
 		variants    []variant
-		want        size
+		want        []size
 	}{
-		{1, []variant{asked(fitInside, 256, 256)}, size{256, 192}},
-		{6, []variant{asked(fitInside, 256, 256)}, size{256, 192}},
-		{1, []variant{asked(fitCover, 300, 300)}, size{400, 300}},
-		{6, []variant{asked(fitCover, 300, 300)}, size{400, 300}},
-		{1, []variant{asked(fitFill, 10, 300), asked(fitFill, 50, 5)}, size{50, 300}},
-		{1, []variant{asked(fitFill, 9000, 9000)}, size{4000, 3000}},
+		{1, []variant{asked(fitInside, 256, 256)}, []size{{256, 192}}},
+		{6, []variant{asked(fitInside, 256, 256)}, []size{{256, 192}}},
+		{1, []variant{asked(fitCover, 300, 300)}, []size{{400, 300}}},
+		{6, []variant{asked(fitCover, 300, 300)}, []size{{400, 300}}},
+		{1, []variant{asked(fitFill, 10, 300), asked(fitFill, 50, 5)}, []size{{10, 300}, {50, 5}}},
+		{1, []variant{asked(fitFill, 9000, 9000)}, []size{{4000, 3000}}},
 	} {
 		j := job{cfg: testConfig(""), variants: tt.variants}
 		got, err := j.wanted(info{size: size{4000, 3000}, metadata: metadata{orientation: tt.orientation}})
-		if err != nil || got != tt.want {
+		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("orientation %d, %+v: %v, %v, want %v", tt.orientation, tt.variants, got, err, tt.want)
 		}
 	}

@@ -1,6 +1,11 @@
 package images
 
-import "context"
+import (
+	"context"
+	"slices"
+
+	"github.com/stalkworker/stalk/handlers/images/jpegscale"
+)
 
 // A model says what a picture's planes hold.
 type model int
@@ -18,6 +23,9 @@ type picture struct {
 	size
 	model  model
 	planes []plane
+	// coarser are the same picture at coarser scales, coarsest first, for what is made much smaller. Of a JPEG scaleOf is the scale.
+	coarser []*picture
+	scaleOf jpegscale.Scale
 	// video: luma runs 16 to 235 and chroma 16 to 240, as in lossy WebP.
 	video bool
 	// opaque tells after a pass whether modelRGBA turned out to have no transparency; nil: it has.
@@ -42,8 +50,41 @@ type want struct {
 	flipX, flipY bool
 }
 
-// scale makes all that is wanted in one pass over each plane. When ctx ends it returns the cause.
+// scale makes all that is wanted, in one pass over each plane that there is. When ctx ends it returns the cause.
 func (p *picture) scale(ctx context.Context, wants []want) ([]*scaled, error) {
+	if len(p.coarser) == 0 {
+		return p.scaleHere(ctx, wants)
+	}
+	made := make([]*scaled, len(wants))
+	left := len(wants)
+	for _, from := range append(slices.Clone(p.coarser), p) {
+		var here []want
+		var places []int
+		for n, w := range wants {
+			// The whole picture at the scale of what is made, as job.wanted has it.
+			whole := size{ceil(float64(p.w) * float64(w.out.w) / w.crop.w), ceil(float64(p.h) * float64(w.out.h) / w.crop.h)}
+			if made[n] == nil && (from == p || (info{size: p.size}).gap(from.scaleOf, whole) >= coarserReserve) {
+				here, places = append(here, w), append(places, n)
+			}
+		}
+		if len(here) == 0 {
+			continue
+		}
+		some, err := from.scaleHere(ctx, here)
+		if err != nil {
+			return nil, err
+		}
+		for k, n := range places {
+			made[n] = some[k]
+		}
+		if left -= len(here); left == 0 {
+			break
+		}
+	}
+	return made, nil
+}
+
+func (p *picture) scaleHere(ctx context.Context, wants []want) ([]*scaled, error) {
 	made := make([]*scaled, len(wants))
 	for n, w := range wants {
 		made[n] = &scaled{size: w.out, model: p.model, halved: w.halve && p.model == modelYCbCr}

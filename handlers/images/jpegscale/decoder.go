@@ -23,9 +23,11 @@ type component struct {
 
 	unread [64]uint8 // the same order: bits left out of what was decoded, where that is reduced
 
-	pix    []uint8  // blocksW*n samples each row, at full size
-	fine   []uint16 // reduced
-	stride int
+	pix  []uint8  // blocksW*n samples each row, at full size
+	fine []uint16 // reduced
+	// The coarser scales; nil where they are not wanted.
+	half, quarter, eighth []uint16
+	stride                int
 
 	coef    []int16  // progressive: kept coefficients of each block, d.slots of them
 	nonzero []uint64 // progressive at full size: by block, which coefficients are not zero
@@ -53,6 +55,7 @@ type decoder struct {
 	slots    int      // progressive: coefficients kept of each block
 	slot     [64]int8 // where, by zigzag order; -1: not at all
 	lastKept int      // the last one of them, in zigzag order
+	detail   detail
 	scans    int
 	damage   error
 }
@@ -62,7 +65,7 @@ func (d *decoder) decode() (*Image, error) {
 		return nil, err
 	}
 	if err := d.walk(); err != nil {
-		if d.scans == 0 || !d.opt.Lenient || errors.Is(err, errStopped) {
+		if d.scans == 0 || !d.opt.Lenient || errors.Is(err, errStopped) || errors.Is(err, ErrDetail) {
 			return nil, err
 		}
 		d.note(err)
@@ -72,15 +75,50 @@ func (d *decoder) decode() (*Image, error) {
 			return nil, err
 		}
 	}
-	img := &Image{Width: d.width, Height: d.height, Model: d.model(), Scale: Scale(d.n), Damage: d.damage}
-	for i := range d.comps {
-		c := &d.comps[i]
-		img.Planes = append(img.Planes, Plane{
-			Pix: c.pix, Fine: c.fine, Stride: c.stride, W: ceilDiv(c.w, 8) * d.n, H: ceilDiv(c.high, 8) * d.n, FullW: c.w, FullH: c.high,
-			PerX: float64(8*d.hMax) / float64(d.n*c.h), PerY: float64(8*d.vMax) / float64(d.n*c.v),
-		})
+	img := d.image(d.n)
+	img.Detail = d.detail.rms()
+	for _, s := range d.opt.Coarser {
+		img.Coarser = append(img.Coarser, d.image(int(s)))
 	}
 	return img, nil
+}
+
+// image is what was decoded, at n samples per block.
+func (d *decoder) image(n int) *Image {
+	img := &Image{Width: d.width, Height: d.height, Model: d.model(), Scale: Scale(n), Damage: d.damage}
+	for i := range d.comps {
+		c := &d.comps[i]
+		p := Plane{
+			Stride: c.blocksW * n, W: ceilDiv(c.w, 8) * n, H: ceilDiv(c.high, 8) * n, FullW: c.w, FullH: c.high,
+			PerX: float64(8*d.hMax) / float64(n*c.h), PerY: float64(8*d.vMax) / float64(n*c.v),
+		}
+		switch {
+		case n == d.n:
+			p.Pix, p.Fine = c.pix, c.fine
+		case n == 4:
+			p.Fine = c.half
+		case n == 2:
+			p.Fine = c.quarter
+		case n == 1:
+			p.Fine = c.eighth
+		}
+		img.Planes = append(img.Planes, p)
+	}
+	return img
+}
+
+// coarser makes the samples of the coarser scales of the block x, y of the component, whose coefficients are z.
+func (c *component) coarser(z *block, x, y int) {
+	if c.half != nil {
+		t := *z // the transform works in place
+		t.inverse4(c.half[(y*4*c.blocksW+x)*4:], c.blocksW*4, 63)
+	}
+	if c.quarter != nil {
+		store2(c.quarter[(y*2*c.blocksW+x)*2:], c.blocksW*2, z[0], z[1], z[8], z[9])
+	}
+	if c.eighth != nil {
+		c.eighth[y*c.blocksW+x] = limit(z[0] + zero)
+	}
 }
 
 // note keeps the first thing that was wrong.
@@ -151,6 +189,9 @@ func (d *decoder) complete() bool {
 func (d *decoder) enough() bool {
 	for i := range d.comps {
 		for k := range d.lastKept + 1 {
+			if i == 0 && d.detail.wanted && d.comps[0].missing[d.detail.k] == notSeen {
+				return false
+			}
 			if left := d.comps[i].missing[k]; left > 0 && d.wanted(k) && (k == 0 || left == notSeen || d.refines()) {
 				return false
 			}
@@ -197,6 +238,7 @@ func (d *decoder) allocate() error {
 	case 4:
 		d.lastKept = 24
 	}
+	d.measure()
 	d.slots = d.n * d.n
 	for k := range d.slot {
 		d.slot[k] = -1
@@ -204,7 +246,7 @@ func (d *decoder) allocate() error {
 			d.slot[k] = int8(int(natural[k]>>3)*d.n + int(natural[k]&7))
 		}
 	}
-	if need := d.header().Memory(Scale(d.n)); d.opt.MaxMemory > 0 && need > d.opt.MaxMemory {
+	if need := d.header().Memory(Scale(d.n), d.opt.Coarser...); d.opt.MaxMemory > 0 && need > d.opt.MaxMemory {
 		return unsupported("%d x %d pixels would take %d bytes, the limit is %d", d.width, d.height, need, d.opt.MaxMemory)
 	}
 	for i := range d.comps {
@@ -215,6 +257,17 @@ func (d *decoder) allocate() error {
 			c.pix = make([]uint8, blocks*64)
 		} else {
 			c.fine = make([]uint16, blocks*d.n*d.n)
+		}
+		for _, s := range d.opt.Coarser {
+			fine := make([]uint16, blocks*int(s*s))
+			switch s {
+			case Half:
+				c.half = fine
+			case Quarter:
+				c.quarter = fine
+			default:
+				c.eighth = fine
+			}
 		}
 		if d.progressive {
 			c.coef = make([]int16, blocks*d.slots)
@@ -229,8 +282,10 @@ func (d *decoder) allocate() error {
 		for j := range c.pix { // what no scan reaches is grey
 			c.pix[j] = 128
 		}
-		for j := range c.fine {
-			c.fine[j] = (128 + FineZero) << FineBits
+		for _, fine := range [][]uint16{c.fine, c.half, c.quarter, c.eighth} {
+			for j := range fine {
+				fine[j] = zero
+			}
 		}
 	}
 	return nil

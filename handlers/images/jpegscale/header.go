@@ -72,8 +72,9 @@ func (h Header) Scale(w, high int) Scale {
 	return Full
 }
 
-// Memory is how many bytes Decode allocates at the scale: the planes, and of a progressive file the coefficients.
-func (h Header) Memory(s Scale) int64 {
+// Memory is how many bytes Decode allocates at the scale, and at coarser ones as well: the planes, and of a progressive file
+// the coefficients.
+func (h Header) Memory(s Scale, coarser ...Scale) int64 {
 	var hMax, vMax int
 	for _, f := range h.Sampling {
 		hMax, vMax = max(hMax, f[0]), max(vMax, f[1])
@@ -87,6 +88,9 @@ func (h Header) Memory(s Scale) int64 {
 		if s == Full {
 			per += 8
 		}
+	}
+	for _, c := range coarser {
+		per += 2 * int64(c) * int64(c)
 	}
 	sum := int64(1 << 18) // tables
 	for _, f := range h.Sampling {

@@ -68,6 +68,10 @@ type Image struct {
 	Model         Model
 	Scale         Scale
 	Planes        []Plane
+	Coarser       []*Image // as Options.Coarser asks, in that order
+	// Detail is the root mean square, in levels, of the lowest two coefficients of a block that the scale leaves out, horizontally and
+	// vertically, of the first component; known only with Options.MaxDetail. What is made of a reduced picture is off by a part of it.
+	Detail float64
 	// Damage is what is wrong with the file; always nil without Options.Lenient. What could not be read is grey.
 	Damage error
 }
@@ -75,9 +79,15 @@ type Image struct {
 // Options say how to decode. The zero value decodes at full size and refuses damaged files.
 type Options struct {
 	Scale Scale // 0: Full
+	// Coarser are scales below Scale at which the picture is wanted as well, by the same pass over the file: for little more than
+	// the price of their samples.
+	Coarser []Scale
 	// Lenient decodes a damaged file as far as it goes and tells in Image.Damage what was wrong. A file whose header cannot
 	// be read is an error all the same.
 	Lenient bool
+	// MaxDetail ends the decoding with ErrDetail, as soon as that is certain, when the picture's first component has more detail than
+	// that just beyond the scale, see Image.Detail; 0: no limit.
+	MaxDetail float64
 	// MaxMemory is how many bytes may be allocated, see Header.Memory; 0: no limit.
 	MaxMemory int64
 	// Check is called about once per row of blocks; what it returns ends the decoding. May be nil.
@@ -86,6 +96,9 @@ type Options struct {
 
 // ErrUnsupported is the cause of errors about files that are no damaged JPEGs but of a kind that is not read.
 var ErrUnsupported = errors.New("unsupported")
+
+// ErrDetail is that a picture has more detail than Options.MaxDetail.
+var ErrDetail = errors.New("jpegscale: more detail than wanted")
 
 func unsupported(format string, args ...any) error {
 	return fmt.Errorf("jpegscale: %w: %s", ErrUnsupported, fmt.Sprintf(format, args...))
@@ -102,6 +115,11 @@ func Decode(data []byte, o Options) (*Image, error) {
 	}
 	if !o.Scale.valid() {
 		return nil, fmt.Errorf("jpegscale: Options.Scale is %d, want 1, 2, 4 or 8", o.Scale)
+	}
+	for _, s := range o.Coarser {
+		if !s.valid() || s >= o.Scale {
+			return nil, fmt.Errorf("jpegscale: Options.Coarser has %d, want 1, 2 or 4, and less than the scale of %d", s, o.Scale)
+		}
 	}
 	d := &decoder{opt: o, n: int(o.Scale), src: source{data: data}}
 	return d.decode()

@@ -69,6 +69,9 @@ func (s *scan) rowACFirst(y, from, to int) bool {
 	b := s.b
 	c, ac := s.comps[0], s.blocks[0].ac
 	ss, se := uint32(s.ss), uint32(s.se)
+	if s.detailed {
+		d.detail.blocks += float64(to - from)
+	}
 	for x := from; x < to; x++ {
 		if s.eobRun > 0 { // so many blocks have nothing in the band
 			skip := min(int(s.eobRun), to-x)
@@ -113,6 +116,9 @@ func (s *scan) rowACFirst(y, from, to int) bool {
 			}
 			if k > se {
 				break
+			}
+			if s.detailed && (k == d.detail.k || k == d.detail.l) {
+				d.detail.add(v << s.al * c.quant[k&63])
 			}
 			if slot := d.slot[k&63]; v != 0 && slot >= 0 && int(slot) < len(coef) {
 				coef[slot] = int16(v << s.al)
@@ -239,7 +245,11 @@ func (d *decoder) transform() error {
 				case 1:
 					c.fine[at] = limit(int32(coef[0])*quant[0] + zero)
 				case 2:
-					store2(c, at, int32(coef[0]), centred(coef[1], half[1]), centred(coef[2], half[2]), centred(coef[3], half[3]))
+					dc := int32(coef[0]) * quant[0]
+					store2(c.fine[at:], c.stride, dc, centred(coef[1], half[1])*quant[1], centred(coef[2], half[2])*quant[2], centred(coef[3], half[3])*quant[3])
+					if c.eighth != nil {
+						c.eighth[y*c.blocksW+x] = limit(dc + zero)
+					}
 				default:
 					var z block
 					top := int32(0)
@@ -249,6 +259,9 @@ func (d *decoder) transform() error {
 						}
 						z[slot/d.n*8+slot%d.n] = centred(v, half[slot]) * quant[slot]
 						top = max(top, back[slot])
+					}
+					if d.opt.Coarser != nil {
+						c.coarser(&z, x, y)
 					}
 					if d.n == 4 {
 						z.inverse4(c.fine[at:], c.stride, uint32(top))

@@ -33,8 +33,9 @@ type scan struct {
 	blocks     []mcuBlock // of one MCU
 	row        func(s *scan, y, from, to int) bool
 
-	b      bits
-	eobRun int32
+	b        bits
+	eobRun   int32
+	detailed bool // this scan tells what detail there is
 }
 
 // An mcuBlock is a block of an MCU: of which component, and where.
@@ -99,6 +100,9 @@ func (d *decoder) scan(payload []byte) error {
 	if err := s.read(d, payload); err != nil {
 		return err
 	}
+	// Of a progressive file the first scan with the lower of the coefficients.
+	first := !d.progressive || s.ah == 0 && s.ss <= int(d.detail.k) && s.se >= int(d.detail.k)
+	s.detailed = d.detail.wanted && s.comps[0] == &d.comps[0] && first
 	if d.progressive && !s.needed() {
 		return nil // the search for the next marker passes over it
 	}
@@ -124,7 +128,7 @@ func (d *decoder) scan(payload []byte) error {
 
 // needed tells whether a progressive scan holds anything for the scale.
 func (s *scan) needed() bool {
-	if s.ss == 0 || s.d.refines() {
+	if s.ss == 0 || s.d.refines() || s.detailed {
 		return true
 	}
 	if s.ah > 0 {
@@ -232,6 +236,9 @@ func (s *scan) run() error {
 		good := s.row(s, mcu/s.mcuW, x, x+n)
 		mcu += n
 		left -= n
+		if s.detailed && d.detail.exceeded() {
+			return ErrDetail
+		}
 		if good && (left == 0 || mcu == total) && d.src.over {
 			_, good = d.src.more(s.b) // were there as many bits?
 		}

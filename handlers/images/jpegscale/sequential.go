@@ -31,6 +31,9 @@ func (s *scan) row1(y, from, to int) bool {
 				b = b.drop(used)
 				c.pred += diff
 			}
+			if i == 0 && x%detailStep == 0 && s.detailed {
+				s.d.detail.look(c, m.ac, b, w)
+			}
 			c.fine[(y*m.perY+m.y)*c.stride+x*m.perX+m.x] = limit(c.pred*c.quant[0] + zero)
 			if b = m.ac.skipAC(b, w, 1); b.n > 63 {
 				return false
@@ -120,6 +123,9 @@ func (s *scan) row2(y, from, to int) bool {
 				b = b.drop(used)
 				c.pred += diff
 			}
+			if i == 0 && x%detailStep == 0 && s.detailed {
+				s.d.detail.look(c, m.ac, b, w)
+			}
 			z[1], z[2], z[4] = 0, 0, 0
 			k := uint32(1)
 			for k < 5 {
@@ -155,7 +161,12 @@ func (s *scan) row2(y, from, to int) bool {
 					return false
 				}
 			}
-			store2(c, (y*m.perY+m.y)*2*c.stride+(x*m.perX+m.x)*2, c.pred, z[1], z[2], z[4])
+			bx, by := x*m.perX+m.x, y*m.perY+m.y
+			dc := c.pred * c.quant[0]
+			store2(c.fine[by*2*c.stride+bx*2:], c.stride, dc, z[1]*c.quant[1], z[2]*c.quant[2], z[4]*c.quant[4])
+			if c.eighth != nil {
+				c.eighth[by*c.blocksW+bx] = limit(dc + zero)
+			}
 		}
 	}
 	s.b = b
@@ -163,12 +174,9 @@ func (s *scan) row2(y, from, to int) bool {
 }
 
 // store2 writes the two by two samples of a block, of which dc, right, down and both are the lowest coefficients.
-func store2(c *component, at int, dc, right, down, both int32) {
-	dc = dc*c.quant[0] + zero
-	right *= c.quant[1]
-	down *= c.quant[2]
-	both *= c.quant[4]
-	top, bottom := c.fine[at:at+2], c.fine[at+c.stride:at+c.stride+2]
+func store2(fine []uint16, stride int, dc, right, down, both int32) {
+	dc += zero
+	top, bottom := fine[:2], fine[stride:][:2]
 	top[0] = limit(dc + right + down + both)
 	top[1] = limit(dc - right + down - both)
 	bottom[0] = limit(dc + right - down - both)
@@ -177,10 +185,11 @@ func store2(c *component, at int, dc, right, down, both int32) {
 
 // row48 makes four by four or eight by eight samples of each block.
 func (s *scan) row48(y, from, to int) bool {
-	src := &s.d.src
+	d := s.d
+	src := &d.src
 	w := &src.win
 	b := s.b
-	n, last := s.d.n, uint32(s.d.lastKept)
+	n, last := d.n, uint32(d.lastKept)
 	var z block
 	for x := from; x < to; x++ {
 		for i := range s.blocks {
@@ -204,6 +213,9 @@ func (s *scan) row48(y, from, to int) bool {
 				}
 				b = b.drop(used)
 				c.pred += diff
+			}
+			if i == 0 && x%detailStep == 0 && s.detailed {
+				s.d.detail.look(c, m.ac, b, w)
 			}
 			clear(z[:])
 			z[0] = c.pred * c.quant[0]
@@ -251,7 +263,11 @@ func (s *scan) row48(y, from, to int) bool {
 					return false
 				}
 			}
-			at := ((y*m.perY+m.y)*c.stride + x*m.perX + m.x) * n
+			bx, by := x*m.perX+m.x, y*m.perY+m.y
+			if d.opt.Coarser != nil {
+				c.coarser(&z, bx, by)
+			}
+			at := (by*c.stride + bx) * n
 			if n == 4 {
 				z.inverse4(c.fine[at:], c.stride, top)
 			} else {
