@@ -2,9 +2,13 @@ package worker
 
 import "math/bits"
 
-// prefetchMost is the largest prefetch that AMQP can say. Celery turns the limit off above it; here it is the limit:
-// what nobody runs yet waits better in the queue than in our memory.
-const prefetchMost = 65535
+// prefetchMost is the largest prefetch that AMQP can say. Celery turns the limit off above it; here it is the limit, but for
+// what is held for its eta: what nobody runs yet waits better in the queue than in our memory, and what is due must not wait behind
+// what is not. windowMost is the limit for all.
+const (
+	prefetchMost = 65535
+	windowMost   = 1 << 20
+)
 
 // prefetchCount is how many unsettled messages we ask for, as Celery counts: each per slot, and one for every task
 // held for its eta, which may wait for days; but for their sake no more than limit, so that once they fill it nothing
@@ -28,9 +32,12 @@ func windowFor(slots, each, held, limit int) int {
 	if step := 1 << max(0, bits.Len(uint(held))-5); held > 0 { // up to a sixteenth more
 		held = (held + step - 1) / step * step
 	}
-	n := prefetchCount(slots, each, held, limit)
-	if n == 0 || n > prefetchMost {
-		return prefetchMost
+	own := prefetchCount(slots, each, 0, limit)
+	if own == 0 || own > prefetchMost {
+		own = prefetchMost
 	}
-	return n
+	if limit > 0 {
+		held = max(0, min(held, limit-own))
+	}
+	return min(own+held, windowMost)
 }

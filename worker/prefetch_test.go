@@ -24,7 +24,10 @@ func TestThePrefetchIsCelerys(t *testing.T) {
 		{"no limit matters without an eta", 2, 4, 0, 3, 8, 8},
 		{"without limit", 2, -1, 0, 0, 0, 65535},
 		{"without limit, whatever is held", 2, -1, 1000, 50, 0, 65535},
+		{"without limit, and those held", 2, -1, 1024, 0, 0, 65535 + 1024},
 		{"more than AMQP can say", 20000, 4, 0, 0, 80000, 65535},
+		{"held, more than AMQP can say", 2, 4, 70000, 0, 70008, 8 + 18*4096},
+		{"no end of them", 2, 4, 10_000_000, 0, 10_000_008, 1 << 20},
 		{"no slot at all", 0, 4, 0, 0, 1, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

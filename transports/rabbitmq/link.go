@@ -42,15 +42,24 @@ func newLink(l *lane) (*link, error) {
 
 // adjust brings the number of messages the broker may send to the window.
 func (n *link) adjust(window int) error {
-	cancel, add := plan(n.sizes, window)
-	for range cancel {
-		if err := n.cancelLast(); err != nil {
+	for {
+		cancel, add := plan(n.sizes, window)
+		for range cancel {
+			if err := n.cancelLast(); err != nil {
+				return err
+			}
+		}
+		if add == 0 {
+			return nil
+		}
+		if err := n.consume(add); err != nil {
 			return err
 		}
 	}
-	if add == 0 {
-		return nil
-	}
+}
+
+// consume adds a consumer.
+func (n *link) consume(add int) error {
 	if err := n.qos(add); err != nil {
 		return err
 	}

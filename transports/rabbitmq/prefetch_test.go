@@ -12,14 +12,16 @@ import (
 	"github.com/stalkworker/stalk/transports"
 )
 
-// apply is what a link does with a plan.
+// apply is what a link does with plans.
 func apply(sizes []int, window int) []int {
-	cancel, add := plan(sizes, window)
-	sizes = sizes[:len(sizes)-cancel]
-	if add > 0 {
+	for {
+		cancel, add := plan(sizes, window)
+		sizes = sizes[:len(sizes)-cancel]
+		if add == 0 {
+			return sizes
+		}
 		sizes = append(sizes, add)
 	}
-	return sizes
 }
 
 func TestPrefetchPlan(t *testing.T) {
@@ -40,8 +42,10 @@ func TestPrefetchPlan(t *testing.T) {
 		{"a tight raise", []int{1}, 3, []int{1, 2}},
 		{"back to one", []int{1, 2}, 1, []int{1}},
 		{"many consumers grow faster", []int{93, 1, 1, 1, 1, 1, 1, 1}, 101, []int{93, 1, 1, 1, 1, 1, 1, 1, 25}},
-		{"no more than AMQP has", nil, 100_000, []int{65535}},
-		{"at the bound", []int{65535}, 70_000, []int{65535}},
+		{"no more than AMQP has for one", nil, 100_000, []int{65535, 34465}},
+		{"past that", []int{65535}, 70_000, []int{65535, 4465}},
+		{"and much narrower, to more than that", []int{65535, 65535, 65535}, 90_000, []int{65535, 65535}},
+		{"at the bound", []int{maxWindow}, maxWindow + 1000, []int{maxWindow}},
 	} {
 		if got := apply(tt.sizes, tt.window); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
@@ -58,26 +62,28 @@ func TestPrefetchPlanHolds(t *testing.T) {
 		switch r.IntN(10) {
 		case 0:
 			window = 1 + r.IntN(maxPrefetch)
+		case 2:
+			window = 1 + r.IntN(maxWindow)
 		case 1:
 			window = 1 + r.IntN(20)
 		default:
 			window = max(1, window+r.IntN(5)-2)
 		}
-		window = min(window, maxPrefetch)
+		window = min(window, maxWindow)
 		sizes = apply(sizes, window)
 		sum := 0
 		for _, n := range sizes {
-			if n < 1 {
+			if n < 1 || n > maxPrefetch {
 				t.Fatalf("step %d: a consumer without bound in %v", i, sizes)
 			}
 			sum += n
 		}
-		if sum < window || sum > maxPrefetch || window > 1 && sum >= 2*window || len(sizes) > maxConsumers {
+		if sum < window || sum > maxWindow || window > 1 && sum >= 2*window || len(sizes) > maxConsumers {
 			t.Fatalf("step %d: window %d, consumers %v", i, window, sizes)
 		}
 	}
 	sizes, window = nil, 1 // one at a time, all the way
-	for ; window <= maxPrefetch; window++ {
+	for ; window <= maxWindow; window++ {
 		if sizes = apply(sizes, window); len(sizes) > maxConsumers {
 			t.Fatalf("window %d takes %d consumers", window, len(sizes))
 		}
@@ -91,6 +97,38 @@ func TestConsumerTags(t *testing.T) {
 	long := tag("w1@host", strings.Repeat("q", 255), 12)
 	if len(long) != maxShort || !strings.HasSuffix(long, ".12") {
 		t.Errorf("%d bytes: %s", len(long), long)
+	}
+}
+
+// A window may be larger than a consumer's prefetch can be: what is behind 65,535 messages that wait here is not out of reach.
+func TestAWindowLargerThanAMQPCanSay(t *testing.T) {
+	s := startServer(t)
+	c, q := s.connect(), s.name()
+	s.declare(q, nil)
+	const n = maxPrefetch + 100
+	s.must(func(ch *amqp.Channel) error {
+		for range n {
+			if err := ch.PublishWithContext(t.Context(), "", q, false, false, amqp.Publishing{Body: []byte("x")}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	k := s.consume(c, 8, transports.Queue{Name: q})
+	if err := k.SetWindow(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	waiting := func() (n int) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		for _, m := range k.ready {
+			n += len(m.waiting)
+		}
+		return n
+	}
+	for last := 0; waiting() < n; { // as long as they come
+		eventually(t, fmt.Sprintf("more than %d of %d are here", last, n), func() bool { return waiting() > last })
+		last = waiting()
 	}
 }
 
