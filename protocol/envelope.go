@@ -1,11 +1,9 @@
 package protocol
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,13 +17,18 @@ import (
 // A text of more bytes than a body within l can need is not parsed: the error wraps ErrTooLarge. Then m has no body, but
 // headers and properties where they could be read without it, so that somebody can be told.
 func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err error) {
+	return DecodeEnvelopeText(string(raw), l)
+}
+
+// DecodeEnvelopeText is DecodeEnvelope for a text that is kept anyhow: that of a short one is not copied, m's strings share it.
+func DecodeEnvelopeText(raw string, l Limits) (m Message, redelivered bool, err error) {
 	if most := envelopeMost(l); int64(len(raw)) > most {
 		err := &DecodeError{Part: "envelope", Err: fmt.Errorf("is of %d bytes, at most %d are read: %w", len(raw), most, ErrTooLarge)}
 		rest, ok := withoutBody(raw)
 		if !ok || len(rest) > envelopeRest {
 			return Message{}, false, err
 		}
-		m, redelivered, bad := DecodeEnvelope(rest, l)
+		m, redelivered, bad := DecodeEnvelopeText(rest, l)
 		if bad != nil {
 			return Message{}, false, err
 		}
@@ -35,7 +38,7 @@ func DecodeEnvelope(raw []byte, l Limits) (m Message, redelivered bool, err erro
 	if m, redelivered, ok := usualEnvelope(raw, l); ok {
 		return m, redelivered, nil
 	}
-	return anyEnvelope(raw, l)
+	return anyEnvelope([]byte(raw), l)
 }
 
 // anyEnvelope is DecodeEnvelope for what is not as usual.
@@ -86,7 +89,7 @@ func envelopeMost(l Limits) int64 { return 2*int64(l.inflated()) + envelopeRest 
 
 // withoutBody is raw with an empty text in place of its body, and whether it has one that is a text. It only looks for where
 // texts end and is no check of the rest.
-func withoutBody(raw []byte) ([]byte, bool) {
+func withoutBody(raw string) (string, bool) {
 	depth := 0
 	for i := 0; i < len(raw); i++ {
 		switch raw[i] {
@@ -97,11 +100,11 @@ func withoutBody(raw []byte) ([]byte, bool) {
 		case '"':
 			end := textEnd(raw, i)
 			if end < 0 {
-				return nil, false
+				return "", false
 			}
 			key := raw[i:end]
 			i = end - 1
-			if depth != 1 || string(key) != `"body"` {
+			if depth != 1 || key != `"body"` {
 				continue
 			}
 			colon := end + blanks(raw[end:])
@@ -110,24 +113,24 @@ func withoutBody(raw []byte) ([]byte, bool) {
 			}
 			start := colon + 1 + blanks(raw[colon+1:])
 			if start == len(raw) || raw[start] != '"' {
-				return nil, false
+				return "", false
 			}
 			if end = textEnd(raw, start); end < 0 {
-				return nil, false
+				return "", false
 			}
 			if start+len(raw)-end > envelopeRest { // not copied in vain
-				return nil, false
+				return "", false
 			}
-			return slices.Concat(raw[:start], []byte(`""`), raw[end:]), true
+			return raw[:start] + `""` + raw[end:], true
 		}
 	}
-	return nil, false
+	return "", false
 }
 
 // textEnd is the index behind the JSON text that begins at i, -1 when it does not end.
-func textEnd(raw []byte, i int) int {
+func textEnd(raw string, i int) int {
 	for i++; ; i++ {
-		n := bytes.IndexByte(raw[i:], '"')
+		n := strings.IndexByte(raw[i:], '"')
 		if n < 0 {
 			return -1
 		}
@@ -141,7 +144,7 @@ func textEnd(raw []byte, i int) int {
 	}
 }
 
-func blanks(raw []byte) int { return len(raw) - len(bytes.TrimLeft(raw, " \t\r\n")) }
+func blanks(raw string) int { return len(raw) - len(strings.TrimLeft(raw, " \t\r\n")) }
 
 // destination reads a key that must be there; null is the empty name.
 func destination(info *Object, key string) (string, error) {

@@ -1,23 +1,29 @@
 package protocol
 
 import (
-	"bytes"
 	"encoding/base64"
+	"strings"
 	"unicode/utf8"
 )
+
+const sharedMost = 4 << 10
 
 // usualEnvelope reads what Kombu and EncodeEnvelope push in nearly every case, each part straight to where it belongs:
 // the body first and in base64, and no known key of a type that it should not have or twice. It is not ok with anything
 // else, which DecodeEnvelope then reads from the start and judges. What is ok here is read there to the same Message.
 //
-// The strings of the headers and properties share a copy of the text behind the body.
-func usualEnvelope(raw []byte, l Limits) (m Message, redelivered, ok bool) {
+// The strings of the headers and properties share the text when it is short, else a copy of what is behind the body: an id that
+// is kept for long keeps little beside it.
+func usualEnvelope(raw string, l Limits) (m Message, redelivered, ok bool) {
 	body, rest, ok := cutBody(raw)
 	if !ok {
 		return Message{}, false, false
 	}
+	if len(raw) > sharedMost {
+		rest = strings.Clone(rest)
+	}
 	// The envelope and its body are read: two values, of which one is an object.
-	p := jsonParser{s: string(rest), left: l.depth() - 1, budget: l.values() - 2 - containerCost}
+	p := jsonParser{s: rest, left: l.depth() - 1, budget: l.values() - 2 - containerCost}
 	if !utf8.ValidString(p.s) || !p.envelope(&m, &redelivered) {
 		return Message{}, false, false
 	}
@@ -28,28 +34,22 @@ func usualEnvelope(raw []byte, l Limits) (m Message, redelivered, ok bool) {
 }
 
 // cutBody splits an envelope that begins with its body into the text of that and what follows.
-func cutBody(raw []byte) (body, rest []byte, ok bool) {
+func cutBody(raw string) (body, rest string, ok bool) {
 	for _, head := range []string{`{"body": "`, `{"body":"`} { // Python's spacing, and that of everybody else
-		if len(raw) >= len(head) && string(raw[:len(head)]) == head {
-			raw = raw[len(head):]
-			end := bytes.IndexByte(raw, '"')
-			if end < 0 {
-				return nil, nil, false
-			}
-			return raw[:end], raw[end+1:], true
+		if text, is := strings.CutPrefix(raw, head); is {
+			return strings.Cut(text, `"`)
 		}
 	}
-	return nil, nil, false
+	return "", "", false
 }
 
 // strictBase64 takes nothing that would not be read in the same way between the quotes of a JSON string.
-func strictBase64(text []byte) ([]byte, bool) {
-	if bytes.IndexByte(text, '\n') >= 0 || bytes.IndexByte(text, '\r') >= 0 { // which the decoder skips
+func strictBase64(text string) ([]byte, bool) {
+	if strings.IndexByte(text, '\n') >= 0 || strings.IndexByte(text, '\r') >= 0 { // which the decoder skips
 		return nil, false
 	}
-	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(out, text)
-	return out[:n], err == nil
+	out, err := base64.StdEncoding.DecodeString(text)
+	return out, err == nil
 }
 
 // envelope reads what follows the body, up to the end.

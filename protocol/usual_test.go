@@ -42,7 +42,7 @@ func goldenEnvelopes(tb testing.TB) [][]byte {
 // envelope, and its body, were read in the short way at all.
 func sameReadings(t *testing.T, raw []byte, l Limits) (envelope, body bool) {
 	t.Helper()
-	short, again, envelope := usualEnvelope(raw, l)
+	short, again, envelope := usualEnvelope(string(raw), l)
 	m, redelivered, err := anyEnvelope(raw, l)
 	switch {
 	case err != nil && envelope:

@@ -55,7 +55,7 @@ func (k *consumer) relay(s *subscription, queue string) {
 		if err != nil {
 			return
 		}
-		l := &lease{t: k.c.t, queue: queue, raw: h.raw, free: true, owner: k.c, consumer: k}
+		l := &lease{t: k.c.t, queue: queue, raw: string(h.raw), free: true, owner: k.c, consumer: k}
 		d := &transports.Delivery{Message: h.m, Queue: queue, Receipt: l}
 		k.c.t.mu.Lock()
 		over := k.over() != nil

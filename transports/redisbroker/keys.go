@@ -62,8 +62,8 @@ func withDB(template string, db int) string {
 
 // stashValue is the hash value of a message: its text spliced in untouched, no exchange, and the queue it
 // was taken from as routing key, so that any sweeper returns it to exactly there without a lookup.
-func stashValue(raw []byte, queue string) string {
-	return "[" + string(raw) + `, "", ` + jsonText(queue) + "]"
+func stashValue(raw, queue string) string {
+	return "[" + raw + `, "", ` + jsonText(queue) + "]"
 }
 
 // jsonText is a JSON string in ASCII, which Python and Lua read alike.

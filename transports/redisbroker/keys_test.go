@@ -56,7 +56,7 @@ func TestPrefixIsOnKeysAndChannelsNeverInsideValues(t *testing.T) {
 	if got := s.bindingMember(bound(transports.Queue{Name: "q"})); got != "q\x06\x16\x06\x16q" {
 		t.Errorf("member %q", got)
 	}
-	if got := stashValue([]byte("{}"), "q"); got != `[{}, "", "q"]` {
+	if got := stashValue("{}", "q"); got != `[{}, "", "q"]` {
 		t.Errorf("stash %q", got)
 	}
 }

@@ -30,7 +30,7 @@ type lease struct {
 	t        *Transport
 	field    string
 	queue    string
-	raw      []byte // the list element, byte for byte
+	raw      string // the list element, byte for byte
 	value    string // what the stash holds for field; "": the element as it is, see stashed
 	priority int
 	bad      bool // Python workers fail on it: never goes back to its queue
@@ -188,7 +188,7 @@ func (c *conn) resolve(ctx context.Context, cl claim) error {
 			c.t.warning("an unread delivery is not readable; it stays in the stash", "field", fields[i], "err", err)
 			continue
 		}
-		l := &lease{t: c.t, field: fields[i], queue: queue, raw: raw, value: value, state: fetched, owner: c}
+		l := &lease{t: c.t, field: fields[i], queue: queue, raw: string(raw), value: value, state: fetched, owner: c}
 		l.priority = priorityOf(raw)
 		if err := c.returnAll([]back{c.backOf(l, false)})[l]; err != nil {
 			return err
@@ -265,12 +265,12 @@ type back struct {
 }
 
 func (c *conn) backOf(l *lease, mark bool) back {
-	b := back{l: l, push: "RPUSH", text: l.raw, target: c.t.set.listFor(l.queue, l.priority)}
+	b := back{l: l, push: "RPUSH", text: []byte(l.raw), target: c.t.set.listFor(l.queue, l.priority)}
 	if l.bad { // no Python worker could read it
 		b.push, b.target = "LPUSH", c.t.set.key(transports.Quarantine(l.queue))
 		c.t.warning("unreadable element moved aside", "queue", l.queue, "to", transports.Quarantine(l.queue))
 	} else if mark {
-		if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
+		if marked, err := protocol.MarkRedelivered([]byte(l.raw)); err == nil {
 			b.text = marked
 		}
 	}

@@ -25,7 +25,7 @@ func (c *conn) plainTake(ctx context.Context, keys []string, field string, queue
 				}
 				_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
 					p.RPop(ctx, list)
-					p.HSet(ctx, keys[0], field, stashValue([]byte(last[0]), queueOf(i)))
+					p.HSet(ctx, keys[0], field, stashValue(last[0], queueOf(i)))
 					p.ZAdd(ctx, keys[1], redis.Z{Score: float64(c.now().UnixMicro()) / 1e6, Member: field})
 					return nil
 				})

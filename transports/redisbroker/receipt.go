@@ -25,10 +25,10 @@ func (l *lease) Reject(ctx context.Context, requeue bool) error {
 	return l.settle(ctx, "requeue", func(ctx context.Context, c *conn) (bool, error) {
 		ctx, cancel := c.timeout(ctx)
 		defer cancel()
-		text, list := l.raw, l.t.set.listFor(l.queue, l.priority)
+		text, list := []byte(l.raw), l.t.set.listFor(l.queue, l.priority)
 		if l.bad {
 			list = l.t.set.key(transports.Quarantine(l.queue))
-		} else if marked, err := protocol.MarkRedelivered(l.raw); err == nil {
+		} else if marked, err := protocol.MarkRedelivered(text); err == nil {
 			text = marked
 		}
 		return c.move(ctx, l.field, l.stashed(), "LPUSH", text, "", list)
@@ -43,7 +43,7 @@ func (l *lease) Move(ctx context.Context, queue string) error {
 		if l.free {
 			return true, c.main.LPush(ctx, l.t.set.key(queue), l.raw).Err()
 		}
-		return c.move(ctx, l.field, l.stashed(), "LPUSH", l.raw, "", l.t.set.key(queue))
+		return c.move(ctx, l.field, l.stashed(), "LPUSH", []byte(l.raw), "", l.t.set.key(queue))
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unsafe"
 
 	"github.com/stalkworker/stalk/internal/ids"
 	"github.com/stalkworker/stalk/protocol"
@@ -117,7 +116,7 @@ func (k *consumer) unpack(ctx context.Context, replies []any, names []string, ba
 			if !ok {
 				break
 			}
-			out = append(out, k.deliver(ctx, bytesOf(raw), names[int(at)%len(names)], fieldOf(base, int(n))))
+			out = append(out, k.deliver(ctx, raw, names[int(at)%len(names)], fieldOf(base, int(n))))
 			n++
 		}
 	}
@@ -129,11 +128,8 @@ func (k *consumer) unpack(ctx context.Context, replies []any, names []string, ba
 	return out
 }
 
-// bytesOf is the text without a copy of it, which the driver has made for us alone. Nobody writes to what a lease or a message holds.
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
 // deliver makes a lease and a delivery of what was stashed under field.
-func (k *consumer) deliver(ctx context.Context, raw []byte, queue, field string) delivery {
+func (k *consumer) deliver(ctx context.Context, raw string, queue, field string) delivery {
 	both := &struct {
 		l lease
 		d transports.Delivery
@@ -141,7 +137,7 @@ func (k *consumer) deliver(ctx context.Context, raw []byte, queue, field string)
 	l, d := &both.l, &both.d
 	*l = lease{t: k.c.t, field: field, queue: queue, raw: raw, consumer: k, owner: k.c}
 	d.Queue, d.Receipt = queue, l
-	d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelope(raw, k.c.t.set.limits)
+	d.Message, d.Redelivered, d.Malformed = protocol.DecodeEnvelopeText(raw, k.c.t.set.limits)
 	l.bad = d.Malformed != nil && d.Message.Headers == nil || lacksID(d.Message.Headers) // not what is only too large for us
 	if l.bad {
 		k.c.shield(ctx, l)
@@ -152,7 +148,7 @@ func (k *consumer) deliver(ctx context.Context, raw []byte, queue, field string)
 		d.Message.Headers.Delete("redelivered")
 	}
 	if d.Malformed != nil {
-		d.Message.Body = raw
+		d.Message.Body = []byte(raw)
 	} else if p := d.Message.Properties.Priority; p != nil {
 		l.priority = *p
 	}
@@ -217,8 +213,8 @@ func (c *conn) shield(ctx context.Context, l *lease) {
 }
 
 // shieldEnvelope is an envelope whose body is the element, byte for byte.
-func shieldEnvelope(raw []byte) string {
-	m := protocol.Message{Body: raw, Properties: protocol.Properties{ContentType: "application/data", ContentEncoding: "binary"}}
+func shieldEnvelope(raw string) string {
+	m := protocol.Message{Body: []byte(raw), Properties: protocol.Properties{ContentType: "application/data", ContentEncoding: "binary"}}
 	e, err := protocol.EncodeEnvelope(m, ids.New())
 	if err != nil {
 		return "{}"
