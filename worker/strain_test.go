@@ -67,7 +67,7 @@ func TestALongTaskFillsOneSlotOnly(t *testing.T) {
 // TestLargeMessagesKeepTheWindowNarrow: it is wide for small tasks, and no wider than has room when messages or results are large.
 func TestLargeMessagesKeepTheWindowNarrow(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		large := strings.Repeat("x", 1<<20)
+		large := strings.Repeat("x", 1<<19)
 		r := startRig(t, func(c *Config) { c.Concurrency = 2 }, handlers.Func("double", double),
 			handlers.Func("large", func(context.Context, nothing) (string, error) { return large, nil }),
 			handlers.Raw("size", func(_ context.Context, args []protocol.Value, _ *protocol.Object) (any, error) {
@@ -90,9 +90,9 @@ func TestLargeMessagesKeepTheWindowNarrow(t *testing.T) {
 			least, most int
 		}{
 			{"small tasks", window(200, "double", int64(1)), 2 * 64, 2 * 64},
-			{"large arguments", window(40, "size", large), 2 * 4, 2 * 8},
+			{"large arguments", window(40, "size", large), 2 * 4, 2 * 16},
 			{"small tasks again", window(200, "double", int64(1)), 2 * 64, 2 * 64},
-			{"large results", window(40, "large"), 2 * 4, 2 * 8},
+			{"large results", window(40, "large"), 2 * 4, 2 * 16},
 		} {
 			if tt.window < tt.least || tt.window > tt.most {
 				t.Errorf("after %s the window is %d messages, want %d to %d", tt.what, tt.window, tt.least, tt.most)
