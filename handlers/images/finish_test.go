@@ -204,7 +204,7 @@ func TestNewArgumentsAreChecked(t *testing.T) {
 
 func TestMaxBytesTakesTheBestQualityThatFits(t *testing.T) {
 	root := t.TempDir()
-	put(t, root, "in.jpg", jpegOf(t, sampleimage.New(400, 300, 1)))
+	put(t, root, "in.jpg", jpegOf(t, sampleimage.New(96, 64, 1)))
 	cfg := testConfig(root)
 	sizes := map[int]int64{}
 	for q := 1; q <= 95; q++ {

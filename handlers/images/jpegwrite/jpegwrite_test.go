@@ -68,13 +68,16 @@ func error2(a []uint8, as int, b []uint8, bs, w, h int) (sum float64) {
 	return sum / float64(w*h)
 }
 
+// sides end anywhere in a block or MCU, in the first, the second or the third.
+var sides = []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 24, 25, 31, 32, 33}
+
 // Every size that ends anywhere in a block or MCU, every sampling, both kinds: what image/jpeg reads is the picture.
 func TestEverySizeReadsBack(t *testing.T) {
 	for s := range samplings {
 		t.Run(fmt.Sprint(samplings[s]), func(t *testing.T) {
 			t.Parallel()
-			for w := 1; w <= 33; w++ {
-				for h := 1; h <= 33; h++ {
+			for _, w := range sides {
+				for _, h := range sides {
 					m := waves(w, h, s, w*64+h)
 					progressive := (w+h)%2 == 0 // each kind meets every rest
 					got := decodedYCbCr(t, encoded(t, pictureOf(m), Options{Quality: 100, Progressive: progressive}))
