@@ -18,6 +18,8 @@ const (
 	metadataKeep   = "keep"
 	iccKeep        = "keep"
 	iccSRGB        = "srgb"
+	framesFirst    = "first"
+	framesAll      = "all"
 )
 
 // Bounds of UnsharpMask's arguments.
@@ -42,6 +44,9 @@ func variantOf(where string, r request) (variant, error) {
 	}
 	if v.target, err = clean(*r.target); err != nil {
 		return v, err
+	}
+	if v.style.all && strings.ToLower(path.Ext(v.target)) != ".gif" {
+		return v, valueError("%sframes='all' makes a GIF: the target %s must end in .gif", where, protocol.Repr(v.target))
 	}
 	if v.style.format == "" {
 		if v.style.format, err = formatOfName(where, v.target); err != nil {
@@ -117,6 +122,11 @@ func styleOf(where string, r request) (style, error) {
 			s.format = formatJPEG
 		case "png":
 			s.format = formatPNG
+		case formatGIF:
+			if r.frames != framesAll {
+				return s, valueError("%sformat 'gif' is for frames='all'", where)
+			}
+			s.format = formatGIF
 		default:
 			return s, valueError("%sformat must be 'jpeg' or 'png' (or None: as the target or the source), got %s", where, protocol.Repr(*r.format))
 		}
@@ -145,6 +155,18 @@ func styleOf(where string, r request) (style, error) {
 	}
 	if err == nil {
 		s.toSRGB, err = choice(where, "icc", r.icc, iccKeep, iccSRGB)
+	}
+	if err == nil {
+		s.all, err = choice(where, "frames", r.frames, framesFirst, framesAll)
+	}
+	if err == nil && s.all {
+		switch {
+		case s.format != "" && s.format != formatGIF:
+			err = valueError("%sframes='all' makes a GIF, the format is %s", where, protocol.Repr(*r.format))
+		case s.maxBytes > 0:
+			err = valueError("%smax_bytes is for JPEG: a GIF has no quality to give up", where)
+		}
+		s.format = formatGIF
 	}
 	return s, err
 }

@@ -100,12 +100,14 @@ type thumbnailArgs struct {
 	Subsampling string           `json:"subsampling" default:"4:2:0"`
 	Metadata    string           `json:"metadata" default:"drop"`
 	ICC         string           `json:"icc" default:"keep"`
+	Frames      string           `json:"frames" default:"first"`
 }
 
 func (a thumbnailArgs) request() request {
 	return request{
 		target: a.Target, size: a.Size, fit: a.Fit, format: a.Format, quality: a.Quality, focal: a.Focal, crop: a.Crop, sharpen: a.Sharpen,
 		maxBytes: a.MaxBytes, progressive: a.Progressive, subsampling: a.Subsampling, metadata: a.Metadata, icc: a.ICC,
+		frames: cmp.Or(a.Frames, framesFirst),
 	}
 }
 
@@ -121,8 +123,9 @@ type Made struct {
 	Width   int    `json:"width"`
 	Height  int    `json:"height"`
 	Bytes   int64  `json:"bytes"`
-	Format  string `json:"format"`           // "jpeg" or "png"
+	Format  string `json:"format"`           // "jpeg", "png" or "gif"
 	Quality int    `json:"quality,omitzero"` // that max_bytes came to; 0: it was not asked for
+	Frames  int    `json:"frames,omitzero"`  // of an animation
 }
 
 func (cfg Config) thumbnail(ctx context.Context, a thumbnailArgs) (Made, error) {

@@ -44,7 +44,7 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 		return nil, err
 	}
 	groups := j.groups(i)
-	if err := handlers.Reserve(ctx, j.footprint(i, len(data), wants, groups)); err != nil {
+	if err := handlers.Reserve(ctx, j.footprint(i, data, wants, groups)); err != nil {
 		return nil, err
 	}
 	if err := j.progress(stageDecode, 0); err != nil {
@@ -70,6 +70,14 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 	for _, group := range groups {
 		if err := j.progress(stageResize, len(made)); err != nil {
 			return nil, err
+		}
+		if group[0].style.all {
+			m, err := j.animate(ctx, media, data, i, group[0])
+			if err != nil {
+				return nil, err
+			}
+			made = append(made, m)
+			continue
 		}
 		finishes := make([]finish, len(group))
 		orders := make([]order, len(group))
@@ -101,12 +109,12 @@ func (j *job) run(ctx context.Context) ([]Made, error) {
 // groupPixels is how many pixels are made in one pass over the source. What is made in one pass is kept until it is written.
 const groupPixels = 8 << 20
 
-// groups are the variants, in order, as they are made together.
+// groups are the variants, in order, as they are made together: each animation by itself.
 func (j *job) groups(i info) (groups [][]variant) {
 	first, pixels := 0, int64(0)
 	for n, v := range j.variants {
 		out, _, _ := v.frame.fit(i.upright()) // wanted has seen to errors
-		if n > first && pixels+out.pixels() > groupPixels {
+		if n > first && (pixels+out.pixels() > groupPixels || v.style.all || j.variants[first].style.all) {
 			groups = append(groups, j.variants[first:n])
 			first, pixels = n, 0
 		}
@@ -116,7 +124,7 @@ func (j *job) groups(i info) (groups [][]variant) {
 }
 
 // footprint is about how many bytes of memory the job takes, its source's file included.
-func (j *job) footprint(i info, file int, wants []size, groups [][]variant) int64 {
+func (j *job) footprint(i info, data []byte, wants []size, groups [][]variant) int64 {
 	var most int64
 	for _, group := range groups {
 		var made int64
@@ -124,9 +132,14 @@ func (j *job) footprint(i info, file int, wants []size, groups [][]variant) int6
 			out, _, _ := v.frame.fit(i.upright())
 			made += out.pixels()
 		}
+		if group[0].style.all {
+			if a, err := scanAnimation(data); err == nil { // the frames as they come, and what is made of all of them
+				made = made*int64(len(a.frames)+8)/8 + i.pixels()
+			}
+		}
 		most = max(most, 8*made+int64(len(group)-1)*i.filterRows())
 	}
-	return i.footprint(file, wants, 0) + most
+	return i.footprint(len(data), wants, 0) + most
 }
 
 // wanted checks what the variants come to, and returns for each the size of the whole source, as stored, at the scale of what is made.

@@ -34,6 +34,7 @@ type style struct {
 	sharpen      unsharp
 	keepMetadata bool
 	toSRGB       bool
+	all          bool // frames: the format is GIF
 }
 
 // What is asked for when nothing is.
@@ -50,7 +51,7 @@ var (
 
 // settle fills in what depends on the source: its format and, when no target was given, the name
 //
-//	<folder of source>/thumbs/<name>_<w>x<h>[_<fit>][_q<quality>][_<what else is asked for>].<jpg or png>
+//	<folder of source>/thumbs/<name>_<w>x<h>[_<fit>][_q<quality>][_<what else is asked for>].<jpg, png or gif>
 //
 // with w and h as asked for, and only what is not the default. name is the source's without its ending if that is
 // the ending written, and with it otherwise: a.gif and a.jpg have different thumbnails.
@@ -70,8 +71,11 @@ func (v *variant) settle(source, sourceFormat string, alpha bool) {
 	}
 	dir, base := path.Split(source)
 	ext := ".jpg"
-	if v.style.format == formatPNG {
+	switch v.style.format {
+	case formatPNG:
 		ext = ".png"
+	case formatGIF:
+		ext = ".gif"
 	}
 	name := strings.TrimSuffix(base, ext)
 	if name == "" {
@@ -131,10 +135,11 @@ type request struct {
 	progressive          bool
 	subsampling          string
 	metadata, icc        string
+	frames               string
 }
 
 // knownKeys are those of a dict of the task variants.
-const knownKeys = "target, size, fit, format, quality, focal, crop, sharpen, max_bytes, progressive, subsampling, metadata and icc"
+const knownKeys = "target, size, fit, format, quality, focal, crop, sharpen, max_bytes, progressive, subsampling, metadata, icc and frames"
 
 // variantOfObject checks one dict of the task variants.
 func variantOfObject(index int, value protocol.Value) (variant, error) {
@@ -145,7 +150,7 @@ func variantOfObject(index int, value protocol.Value) (variant, error) {
 	}
 	r := request{
 		size: []protocol.Value{int64(defaultSide), int64(defaultSide)}, fit: fitInside, quality: defaultQuality,
-		subsampling: subsampling420, metadata: metadataDrop, icc: iccKeep,
+		subsampling: subsampling420, metadata: metadataDrop, icc: iccKeep, frames: framesFirst,
 	}
 	for _, m := range o.Members() {
 		want, fits := "", true
@@ -189,6 +194,9 @@ func variantOfObject(index int, value protocol.Value) (variant, error) {
 		case "icc":
 			want = "str"
 			r.icc, fits = m.Value.(string)
+		case "frames":
+			want = "str"
+			r.frames, fits = m.Value.(string)
 		default:
 			return variant{}, exception("TypeError", nil, fmt.Sprintf("%sunknown key %s: %s are known", where, protocol.Repr(m.Key), knownKeys))
 		}
