@@ -57,6 +57,7 @@ type decoder struct {
 	lastKept int      // the last one of them, in zigzag order
 	detail   detail
 	scans    int
+	passed   bool // the last scan was passed over
 	damage   error
 }
 
@@ -132,10 +133,13 @@ func (d *decoder) note(err error) {
 func (d *decoder) walk() error {
 	for {
 		marker, payload, err := d.segment()
+		if err == nil && marker == markEOI && d.scans == 0 {
+			return damaged("there is no scan")
+		}
 		if err == nil && marker == markEOI || err == errEnd && d.scans > 0 {
 			switch {
-			case d.complete():
-				return nil // an end marker that is missing is missed by nobody
+			case d.complete() && (err == nil || !d.passed):
+				return nil
 			case err != nil:
 				return err
 			}
@@ -164,8 +168,8 @@ func (d *decoder) walk() error {
 		if err := d.scan(payload); err != nil {
 			return err
 		}
-		if !d.progressive && d.complete() {
-			return nil
+		if d.complete() && !d.passed {
+			return nil // what was passed over before has something behind it
 		}
 		if d.progressive && d.enough() {
 			return d.skim()

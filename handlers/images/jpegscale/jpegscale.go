@@ -82,6 +82,9 @@ type Options struct {
 	// Coarser are scales below Scale at which the picture is wanted as well, by the same pass over the file: for little more than
 	// the price of their samples.
 	Coarser []Scale
+	// Without Lenient a file that is damaged or cut short is an error, as far as that is seen: scans that are not needed are passed over, but
+	// they must be there, and end. An end marker may be missing where everything before it was read.
+	//
 	// Lenient decodes a damaged file as far as it goes and tells in Image.Damage what was wrong. A file whose header cannot
 	// be read is an error all the same.
 	Lenient bool

@@ -103,7 +103,8 @@ func (d *decoder) scan(payload []byte) error {
 	// Of a progressive file the first scan with the lower of the coefficients.
 	first := !d.progressive || s.ah == 0 && s.ss <= int(d.detail.k) && s.se >= int(d.detail.k)
 	s.detailed = d.detail.wanted && s.comps[0] == &d.comps[0] && first
-	if d.progressive && !s.needed() {
+	d.passed = d.progressive && !s.needed()
+	if d.passed {
 		return nil // the search for the next marker passes over it
 	}
 	for _, c := range s.comps {
