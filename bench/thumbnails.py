@@ -69,6 +69,7 @@ CASES = [
     Case("jpeg12_512", "JPEG 12 MP to 512", "12.jpg", "o.jpg", [512]),
     Case("jpeg12_1024", "JPEG 12 MP to 1,024", "12.jpg", "o.jpg", [1024]),
     Case("jpeg24_1024", "JPEG 24 MP to 1,024", "24.jpg", "o.jpg", [1024]),
+    Case("progressive12_1024", "progressive JPEG 12 MP to 1,024", "12p.jpg", "o.jpg", [1024]),
     Case("jpeg5", "JPEG 5 MP to 256", "5.jpg", "o.jpg", [256]),
     Case("jpeg5_512", "JPEG 5 MP to 512", "5.jpg", "o.jpg", [512]),
     Case("png", "PNG 12 MP, RGB, to 256", "12.png", "o.png", [256]),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"image/jpeg"
 	"image/png"
 	"io"
 	"os"
@@ -435,4 +436,56 @@ func (i *inserting) Write(p []byte) (int, error) {
 	}
 	wrote, err := i.w.Write(p)
 	return n + wrote, err
+}
+
+// A JPEG in a wide gamut is converted from its planes, and written in 4:2:0 as any other.
+func TestWideGamutJPEGBecomesSRGB(t *testing.T) {
+	p3, err := os.ReadFile("testdata/finish/in_p3.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	icc := readMetadata(formatPNG, p3).icc
+	g := gamutOf(icc)
+	root := t.TempDir()
+	photo := jpegOf(t, readPNG(t, "finish/in_p3.png"))
+	put(t, root, "in.jpg", append(append(bytes.Clone(photo[:2]), jpegProfile(icc)...), photo[2:]...))
+	thumbnail := func(target, icc string) image.Image {
+		a := defaults("in.jpg")
+		a.Target, a.ICC, a.Size = &target, icc, dims(60, 60)
+		if _, err := testConfig(root).thumbnail(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		m, _ := load(t, root, target)
+		return m
+	}
+	want := image.NewRGBA(image.Rect(0, 0, 60, 40))
+	kept := thumbnail("keep.png", iccKeep).(*image.RGBA)
+	copy(want.Pix, kept.Pix)
+	for i := 0; i < len(want.Pix); i += 4 {
+		g.convert(want.Pix[i:])
+	}
+	if got := thumbnail("srgb.png", iccSRGB); !bytes.Equal(got.(*image.RGBA).Pix, want.Pix) || bytes.Equal(kept.Pix, want.Pix) {
+		t.Error("the PNG is not the converted one")
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, want, &jpeg.Options{Quality: 85}); err != nil {
+		t.Fatal(err)
+	}
+	std, err := jpeg.Decode(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours, theirs := psnr(thumbnail("srgb.jpg", iccSRGB), want), psnr(std, want); ours < theirs-0.2 {
+		t.Errorf("the JPEG is %.1f dB from it, that of image/jpeg %.1f", ours, theirs)
+	}
+	for name, has := range map[string]bool{"keep.png": true, "srgb.png": false, "srgb.jpg": false} {
+		data, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		format, _ := sniff(data)
+		if (readMetadata(format, data).icc != nil) != has {
+			t.Errorf("%s has a profile: %v", name, !has)
+		}
+	}
 }
