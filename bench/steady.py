@@ -91,6 +91,7 @@ def soak(s, minutes, rate, say, check, notes=None):
         + f"; a day would add {grown[0][2] * 24:+.0f} MB")
     first, last = late[:max(1, len(late) // 4)], late[-max(1, len(late) // 4):]
     middle = lambda rows, i: statistics.median(row[i] for row in rows)
-    for i, name, slack in [(1, "memory", 5), (2, "heap", 5), (3, "goroutines", 5), (4, "file descriptors", 3), (5, "connections", 3)]:
+    # Pools of ten connections fill up once when the machine is busy.
+    for i, name, slack in [(1, "memory", 5), (2, "heap", 5), (3, "goroutines", 5), (4, "file descriptors", 10), (5, "connections", 10)]:
         check(middle(last, i) <= middle(first, i) * 1.2 + slack, f"{name} grow: {middle(first, i):.1f} to {middle(last, i):.1f}")
     check(minutes < 50 or grown[0][2] * 24 < GROWTH_MB_DAY, f"memory would grow by {grown[0][2] * 24:.0f} MB a day, want less than {GROWTH_MB_DAY}")
