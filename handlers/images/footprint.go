@@ -33,12 +33,16 @@ func (i info) footprint(file int, wants []size, made int64) int64 {
 	case formatGIF:
 		per = 5 // with a canvas, if the frame is smaller
 	case formatWebP:
+		// Lossless pixels and alpha take four bytes while they are decoded, and their codes some megabytes.
 		frame := float64(vp8frame.Memory(i.w, i.h)) / px
+		codes := float64(min(64*int64(file), 64<<20)) / px
 		switch i.colors {
 		case color.YCbCrModel:
-			per = frame
-		case color.NYCbCrAModel: // and alpha, which is decoded as if it were a lossless picture of four channels
-			per = max(8, frame+1+8)
+			per = max(frame, 4.5+codes) // it may be lossless all the same
+		case color.NYCbCrAModel:
+			per = max(frame+1+4.5, 4.5) + codes
+		default:
+			per = 4.5 + codes
 		}
 	}
 	return int64(px*per) + int64(file) + 8*made + rows + i.filterRows()

@@ -5,20 +5,18 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"image"
 	"io"
 
-	"golang.org/x/image/vp8l"
-
 	"github.com/stalkworker/stalk/handlers/images/vp8frame"
+	"github.com/stalkworker/stalk/handlers/images/vp8lossless"
 )
 
 // roughFrom is the reduction from which on a lossy WebP is not smoothed: what the loop filter takes from one side of an edge it gives to the other, and
 // the thumbnails are the same to 55 dB and more, at the lowest qualities to 50.
 const roughFrom = 6
 
-// webpChunks finds the lossy frame and its alpha among the chunks:  kind(4) length(4, the lowest byte first) payload, filled up to an even length
-func webpChunks(data []byte) (frame, alpha []byte) {
+// webpChunks finds the lossy frame and its alpha, or the lossless picture, among the chunks:  kind(4) length(4, the lowest byte first) payload, filled up to an even length
+func webpChunks(data []byte) (frame, alpha, lossless []byte) {
 	rest := data[min(12, len(data)):]
 	for len(rest) >= 8 {
 		n := uint64(binary.LittleEndian.Uint32(rest[4:]))
@@ -28,19 +26,24 @@ func webpChunks(data []byte) (frame, alpha []byte) {
 		kind, payload := string(rest[:4]), rest[8:8+n]
 		switch kind {
 		case "VP8 ":
-			return payload, alpha
+			return payload, alpha, nil
+		case "VP8L":
+			return nil, nil, payload
 		case "ALPH":
 			alpha = payload
 		}
 		rest = rest[min(8+n+n%2, uint64(len(rest))):]
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
-// webpPicture decodes a lossy WebP. It returns nil and no error if the file is none.
+// webpPicture decodes a WebP. It returns nil and no error if there is no picture in it, or an animation.
 func webpPicture(ctx context.Context, data []byte, i info, want size) (*picture, error) {
-	frame, hidden := webpChunks(data)
-	if frame == nil {
+	frame, hidden, lossless := webpChunks(data)
+	switch {
+	case lossless != nil:
+		return losslessPicture(ctx, lossless, i)
+	case frame == nil:
 		return nil, nil
 	}
 	w, h, err := vp8frame.DecodeHeader(frame)
@@ -82,6 +85,65 @@ func webpPicture(ctx context.Context, data []byte, i info, want size) (*picture,
 	return p, nil
 }
 
+// losslessPicture is a picture whose rows are made of what is stored by each pass.
+func losslessPicture(ctx context.Context, data []byte, i info) (*picture, error) {
+	w, h, _, err := vp8lossless.DecodeHeader(data)
+	if err != nil {
+		return nil, err
+	}
+	if (size{w, h}) != i.size {
+		return nil, errors.New("the picture has another size than the file")
+	}
+	stored, err := vp8lossless.Decode(data, func() error { return context.Cause(ctx) })
+	if err != nil {
+		return nil, err
+	}
+	r := &losslessRows{stored: stored, channels: 3}
+	p := &picture{size: i.size, model: modelRGB}
+	if stored.Alpha {
+		p.model, r.channels = modelRGBA, 4
+		p.opaque = func() bool { return !r.clear }
+	}
+	r.row = make([]uint8, i.w*r.channels)
+	p.planes = []plane{{
+		w: p.w, h: p.h, channels: r.channels, perX: 1, perY: 1,
+		open: func() (rows, error) {
+			stored.Rewind()
+			return r, nil
+		},
+	}}
+	return p, nil
+}
+
+type losslessRows struct {
+	stored   *vp8lossless.Picture
+	channels int
+	clear    bool // a pixel was not opaque
+	row      []uint8
+}
+
+func (l *losslessRows) next() ([]uint8, []uint16, error) {
+	row := l.row
+	if l.channels == 3 {
+		for _, v := range l.stored.Row() {
+			row[0], row[1], row[2] = uint8(v>>16), uint8(v>>8), uint8(v)
+			row = row[3:]
+		}
+		return l.row, nil, nil
+	}
+	for _, v := range l.stored.Row() {
+		a := uint8(v >> 24)
+		if px := row[:4]; a == 255 {
+			px[0], px[1], px[2], px[3] = uint8(v>>16), uint8(v>>8), uint8(v), 255
+		} else {
+			premultiply(px, uint8(v>>16), uint8(v>>8), uint8(v), a)
+			l.clear = true
+		}
+		row = row[4:]
+	}
+	return l.row, nil, nil
+}
+
 // webpAlpha reads the chunk ALPH:  flags data. Of the flags, from below: compression(2) filter(2).
 func webpAlpha(ctx context.Context, data []byte, s size) ([]uint8, error) {
 	if len(data) == 0 {
@@ -97,19 +159,15 @@ func webpAlpha(ctx context.Context, data []byte, s size) ([]uint8, error) {
 		}
 		alpha = bytes.Clone(data[:n])
 	case 1: // the green of a lossless picture without its header
-		w, h := uint32(s.w-1), uint32(s.h-1)
-		header := binary.LittleEndian.AppendUint32([]byte{0x2f}, w|h<<14)
-		m, err := vp8l.Decode(io.MultiReader(bytes.NewReader(header), &interruptible{ctx, bytes.NewReader(data)}))
+		p, err := vp8lossless.DecodeBody(data, s.w, s.h, false, func() error { return context.Cause(ctx) })
 		if err != nil {
 			return nil, err
 		}
-		nrgba, ok := m.(*image.NRGBA)
-		if !ok || len(nrgba.Pix) != 4*n {
-			return nil, errors.New("its alpha has another size")
-		}
-		alpha = make([]uint8, n)
-		for i := range alpha {
-			alpha[i] = nrgba.Pix[4*i+1]
+		alpha = make([]uint8, 0, n)
+		for range s.h {
+			for _, v := range p.Row() {
+				alpha = append(alpha, uint8(v>>8))
+			}
 		}
 	default:
 		return nil, errors.New("its alpha is compressed in an unknown way")
