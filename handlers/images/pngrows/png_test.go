@@ -76,7 +76,7 @@ func (s sketch) file(rnd *rand.Rand) []byte {
 				case 0:
 					row[i] = byte(rnd.Uint32())
 				case 1:
-					row[i] = byte(rnd.Uint32()) & byte(rnd.Uint32()) & byte(rnd.Uint32())
+					row[i] = byte(rnd.Uint32()) & byte(rnd.Uint32()>>8) & byte(rnd.Uint32()>>16) // mostly small
 				default: // runs
 					if i >= pixel && rnd.IntN(20) > 0 {
 						row[i] = row[i-pixel]

@@ -122,7 +122,7 @@ def skip():
 
 @shared_task(name="stalk.images.thumbnail")
 def thumbnail(source, target=None, size=(256, 256), fit="inside", format=None, quality=85, focal=None, crop=None, sharpen=None,
-              max_bytes=None, progressive=False, subsampling="4:2:0", metadata="drop", icc="keep"):
+              max_bytes=None, progressive=False, subsampling="4:2:0", metadata="drop", icc="keep", frames="first"):
     raise NotImplementedError("served by Go")
 
 
