@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/stalkworker/stalk/handlers"
+	"github.com/stalkworker/stalk/handlers/images/jpegscale"
+	"github.com/stalkworker/stalk/handlers/images/jpegwrite"
 	"github.com/stalkworker/stalk/protocol"
 )
 
@@ -108,5 +110,65 @@ func TestThumbnailAsksForItsMemoryFirst(t *testing.T) {
 	}
 	if host.asked < 320*213*4 {
 		t.Errorf("asked for %d bytes", host.asked)
+	}
+}
+
+// Not parallel: it counts what is allocated. What a JPEG takes goes by the scale, a second attempt included.
+func TestFootprintOfReducedJPEGs(t *testing.T) {
+	for name, m := range contents(1501, 1127) {
+		if name != "photograph 1" && name != "text" {
+			continue
+		}
+		for _, progressive := range []bool{false, true} {
+			var b bytes.Buffer
+			if err := jpegwrite.Encode(&b, pictureToWrite(m), jpegwrite.Options{Quality: 90, Progressive: progressive}); err != nil {
+				t.Fatal(err)
+			}
+			data := b.Bytes()
+			i, err := probe(name, data, 1<<30)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, wants := range [][]size{{{50, 38}}, {{120, 90}}, {{300, 225}}, {{900, 676}}, {{900, 676}, {100, 75}, {40, 30}}} {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				if _, err := decode(t.Context(), name, data, i, wants...); err != nil {
+					t.Fatal(err)
+				}
+				runtime.ReadMemStats(&after)
+				taken, said := int64(after.TotalAlloc-before.TotalAlloc), i.footprint(len(data), wants, 0)-int64(len(data))
+				t.Logf("%s, progressive %v, to %v: takes %.2f MB, footprint says %.2f MB", name, progressive, wants, float64(taken)/1e6, float64(said)/1e6)
+				if taken > said {
+					t.Errorf("%s, progressive %v, to %v: takes %d bytes, footprint says %d", name, progressive, wants, taken, said)
+				}
+			}
+		}
+	}
+}
+
+// The bounds that docs/images.md states.
+func TestFootprintOfLargeJPEGs(t *testing.T) {
+	colour := [][2]int{{2, 2}, {1, 1}, {1, 1}}
+	for _, tt := range []struct {
+		w, h        int
+		progressive bool
+		side        int
+		most        int64 // MB, a file of 6 MB included
+	}{
+		{6000, 4000, false, 256, 17},
+		{6000, 4000, false, 512, 33},
+		{6000, 4000, true, 256, 23},
+		{11547, 8660, false, 256, 34},
+		{11547, 8660, false, 1024, 110},
+		{11547, 8660, true, 256, 58},
+		{11547, 8660, true, 10000, 1300},
+	} {
+		i := info{size: size{tt.w, tt.h}, format: formatJPEG, jpeg: jpegscale.Header{Width: tt.w, Height: tt.h, Sampling: colour, Progressive: tt.progressive}}
+		out := inside(i.size, size{tt.side, tt.side})
+		if got := i.footprint(6e6, []size{out}, out.pixels()); got > tt.most*1e6 {
+			t.Errorf("%d x %d, progressive %v, to %d: %.1f MB, want at most %d", tt.w, tt.h, tt.progressive, tt.side, float64(got)/1e6, tt.most)
+		} else {
+			t.Logf("%d x %d, progressive %v, to %d: %.1f MB", tt.w, tt.h, tt.progressive, tt.side, float64(got)/1e6)
+		}
 	}
 }
