@@ -62,16 +62,6 @@ func (d *decoder) header() Header {
 	return h
 }
 
-// Scale is the coarsest scale at which the picture has at least w times h samples; Full if none has.
-func (h Header) Scale(w, high int) Scale {
-	for _, s := range []Scale{Eighth, Quarter, Half} {
-		if h.Width*int(s) >= 8*w && h.Height*int(s) >= 8*high {
-			return s
-		}
-	}
-	return Full
-}
-
 // Memory is how many bytes Decode allocates at the scale, and at coarser ones as well: the planes, and of a progressive file
 // the coefficients.
 func (h Header) Memory(s Scale, coarser ...Scale) int64 {
