@@ -6,38 +6,14 @@ import (
 	"image/draw"
 )
 
-// newPicture makes planes of what the decoders return. Greys and YCbCr are used where they lie; the rest is
+// newPicture makes planes of what the decoders of others return (GIF's, by now). YCbCr is used where it lies; the rest is
 // converted row by row when it is resampled.
 func newPicture(img image.Image) *picture {
 	b := img.Bounds()
 	p := &picture{size: size{b.Dx(), b.Dy()}}
 	switch img := img.(type) {
-	case *image.Gray:
-		p.model = modelGray
-		p.planes = []plane{bytePlane(img.Pix[img.PixOffset(b.Min.X, b.Min.Y):], img.Stride, p.w, p.h)}
-	case *image.Gray16:
-		p.planes = p.rows(modelGray, 1, func(y int, row []uint8) {
-			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for x := range row {
-				row[x] = pix[2*x]
-			}
-		})
 	case *image.YCbCr:
 		p.ycbcr(img)
-	case *image.RGBA:
-		if img.Opaque() {
-			p.planes = p.rows(modelRGB, 3, func(y int, row []uint8) {
-				pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-				for x := range p.w {
-					copy(row[3*x:3*x+3], pix[4*x:4*x+3])
-				}
-			})
-			break
-		}
-		p.model = modelRGBA
-		p.planes = []plane{{w: p.w, h: p.h, channels: 4, perX: 1, perY: 1, row: func(y int, _ []uint8) []uint8 {
-			return img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):][:4*p.w]
-		}}}
 	case *image.NRGBA:
 		p.planes = p.rows(modelRGBA, 4, func(y int, row []uint8) {
 			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
@@ -45,33 +21,8 @@ func newPicture(img image.Image) *picture {
 				premultiply(row[i:i+4], pix[i], pix[i+1], pix[i+2], pix[i+3])
 			}
 		})
-	case *image.NRGBA64:
-		p.planes = p.rows(modelRGBA, 4, func(y int, row []uint8) {
-			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for i := 0; i < len(row); i += 4 {
-				premultiply(row[i:i+4], pix[2*i], pix[2*i+2], pix[2*i+4], pix[2*i+6])
-			}
-		})
-	case *image.RGBA64: // what image/png makes of 16 bits without alpha
-		if !img.Opaque() {
-			p.generic(img)
-			break
-		}
-		p.planes = p.rows(modelRGB, 3, func(y int, row []uint8) {
-			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for x := range p.w {
-				row[3*x], row[3*x+1], row[3*x+2] = pix[8*x], pix[8*x+2], pix[8*x+4]
-			}
-		})
 	case *image.Paletted:
 		p.paletted(img)
-	case *image.CMYK:
-		p.planes = p.rows(modelRGB, 3, func(y int, row []uint8) {
-			pix := img.Pix[img.PixOffset(b.Min.X, b.Min.Y+y):]
-			for x := range p.w {
-				row[3*x], row[3*x+1], row[3*x+2] = color.CMYKToRGB(pix[4*x], pix[4*x+1], pix[4*x+2], pix[4*x+3])
-			}
-		})
 	default:
 		p.generic(img)
 	}
