@@ -25,7 +25,8 @@ func (s setup) controlDifferential(t *testing.T, situations string, args ...stri
 	// So many that a Python worker gets all the tasks of "busy": on RabbitMQ 4 it does not ask for more when it holds
 	// some for later.
 	s = s.with("task_acks_late", true).with("worker_prefetch_multiplier", 8).with("task_track_started", true).
-		with("result_extended", true).with("accept_content", []string{"json"})
+		with("result_extended", true).with("accept_content", []string{"json"}).
+		apart(t) // what other tests revoke everywhere only one of the two may live to hear
 	type side struct {
 		prefix string
 		queue  string
