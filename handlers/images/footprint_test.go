@@ -115,7 +115,7 @@ func TestThumbnailAsksForItsMemoryFirst(t *testing.T) {
 
 // Not parallel: it counts what is allocated. What a JPEG takes goes by the scale, a second attempt included.
 func TestFootprintOfReducedJPEGs(t *testing.T) {
-	for name, m := range contents(1501, 1127) {
+	for name, m := range contents(751, 563) {
 		if name != "photograph 1" && name != "text" {
 			continue
 		}
@@ -129,7 +129,7 @@ func TestFootprintOfReducedJPEGs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, wants := range [][]size{{{50, 38}}, {{120, 90}}, {{300, 225}}, {{900, 676}}, {{900, 676}, {100, 75}, {40, 30}}} {
+			for _, wants := range [][]size{{{25, 19}}, {{60, 45}}, {{150, 112}}, {{450, 338}}, {{450, 338}, {50, 38}, {20, 15}}} {
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)
 				if _, err := decode(t.Context(), name, data, i, wants...); err != nil {

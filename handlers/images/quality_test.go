@@ -6,12 +6,15 @@ import (
 	"image"
 	"image/jpeg"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/stalkworker/stalk/handlers/images/jpegscale"
 	"github.com/stalkworker/stalk/handlers/images/jpegwrite"
 	"github.com/stalkworker/stalk/handlers/images/sampleimage"
 )
+
+var longQuality = os.Getenv("IMAGES_QUALITY") == "long"
 
 // contents are pictures of every nature.
 func contents(w, h int) map[string]*image.YCbCr {
@@ -60,11 +63,18 @@ func letter(x, y int) uint8 {
 // Pillow does when it is told to spare no pains (TestQualityIsThatOfPillowsLanczos), file by file. Both thumbnails, written and read again,
 // are compared with the original before it became a JPEG, reduced by Lanczos: at most 0.3 dB, and 0.002 of the SSIM of luma, are lost.
 // And before they are written no thumbnail is more than one level, root mean square, from the other.
+// IMAGES_QUALITY=long takes larger and more pictures, and more sizes.
 func TestReducedDecodingCostsNoQuality(t *testing.T) {
 	t.Parallel()
-	const w, h = 1501, 1127
+	w, h := 751, 563
+	if longQuality {
+		w, h = 1501, 1127
+	}
 	for name, m := range contents(w, h) {
 		for _, progressive := range []bool{false, true} {
+			if !longQuality && (name == "photograph 2" || name == "photograph 3" || name == "fine edges") {
+				continue
+			}
 			if progressive && name != "photograph 1" && name != "text" {
 				continue
 			}
@@ -92,7 +102,11 @@ func compareQuality(t *testing.T, m *image.YCbCr, data []byte) {
 		t.Fatal(err)
 	}
 	original := newPicture(m)
-	for _, side := range []int{50, 64, 68, 96, 128, 150, 187, 256, 300, 370, 500} {
+	sides := []int{31, 64, 93, 150}
+	if longQuality {
+		sides = []int{50, 64, 68, 96, 128, 150, 187, 256, 300, 370, 500}
+	}
+	for _, side := range sides {
 		out := inside(i.size, size{side, side})
 		full, err := decodeJPEG(t.Context(), data, i, []size{i.size})
 		if err != nil {
@@ -115,7 +129,11 @@ func compareQuality(t *testing.T, m *image.YCbCr, data []byte) {
 					side, reduced.scaleOf, i.jpegPlan([]size{out}).scale, dB, like, dBFull-dB, likeFull-like, apart)
 			}
 			// In chroma planes that are next to even SSIM is decided by single roundings.
-			if dB < min(dBFull-0.3, 60) || c == 0 && like < likeFull-0.002 {
+			lost := 0.002
+			if side < 48 { // few windows, of hardly any contrast
+				lost = 0.005
+			}
+			if dB < min(dBFull-0.3, 60) || c == 0 && like < likeFull-lost {
 				t.Errorf("to %d at %d/8, plane %d: %.2f dB, SSIM %.4f; decoded in full %.2f dB, %.4f", side, reduced.scaleOf, c, dB, like, dBFull, likeFull)
 			}
 		}
@@ -158,7 +176,7 @@ func written(t *testing.T, s *scaled) [][]uint8 {
 // The test above can fail: print at an eighth, at twice the size wanted, does not pass.
 func TestQualityIsLostWithoutReserve(t *testing.T) {
 	t.Parallel()
-	m := contents(1501, 1127)["text"]
+	m := contents(751, 563)["text"]
 	var b bytes.Buffer
 	if err := jpegwrite.Encode(&b, pictureToWrite(m), jpegwrite.Options{Quality: 90}); err != nil {
 		t.Fatal(err)
@@ -167,7 +185,7 @@ func TestQualityIsLostWithoutReserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := inside(i.size, size{93, 93})
+	out := inside(i.size, size{46, 46})
 	img, err := jpegPlan{scale: jpegscale.Eighth}.decode(t.Context(), b.Bytes())
 	if err != nil {
 		t.Fatal(err)
